@@ -1,0 +1,1 @@
+"""The scripts people launch, and the few modules they share."""

@@ -1,0 +1,118 @@
+"""Runs commands that depend on each other, several at a time; what is done already is skipped."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Job:
+    """One command. It is done when `folder/done.json` names the same command and code."""
+
+    name: str
+    command: list[str]
+    folder: Path
+    needs: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+
+def run_jobs(jobs: list[Job], parallel: int) -> dict[str, float]:
+    """Runs the jobs, at most `parallel` at a time, each on one thread so that results do not depend on the machine's
+    cores. Returns each job's seconds.
+
+    Raises:
+        RuntimeError: a job failed; the end of its log is in the message, and the other jobs are stopped.
+    """
+    fingerprints = _fingerprints(jobs)
+    waiting, running, seconds = list(jobs), {}, {}
+    try:
+        while waiting or running:
+            for job in [job for job in waiting if all(need in seconds for need in job.needs)]:
+                stamp = job.folder / "done.json"
+                done = json.loads(stamp.read_text()) if stamp.exists() else {}
+                if done.get("fingerprint") == fingerprints[job.name]:
+                    seconds[job.name] = done["seconds"]
+                    waiting.remove(job)
+                    tqdm.write(f"{job.name}: done before")
+                elif len(running) < parallel:
+                    waiting.remove(job)
+                    running[job.name] = _Running(job, fingerprints[job.name], len(running))
+            time.sleep(0.2)
+            for name, process in list(running.items()):
+                if process.finished():
+                    seconds[name] = process.seconds
+                    del running[name]
+                    tqdm.write(f"{name}: {process.seconds:.0f} s")
+    finally:
+        for process in running.values():
+            process.stop()
+    return seconds
+
+
+class _Running:
+    def __init__(self, job: Job, fingerprint: str, position: int):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "done.json").unlink(missing_ok=True)
+        (job.folder / "history.jsonl").unlink(missing_ok=True)
+        self.job, self.fingerprint, self.began = job, fingerprint, time.perf_counter()
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        with job.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *job.command], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.bar = tqdm(desc=job.name, unit="step", position=position, leave=False, miniters=1, mininterval=0)
+
+    def finished(self) -> bool:
+        code = self.process.poll()
+        if code is None:
+            self._show_progress()
+            return False
+        self.bar.close()
+        if code:
+            tail = "\n".join(self.job.log.read_text(errors="replace").splitlines()[-25:])
+            raise RuntimeError(f"{self.job.name} failed with exit status {code}; the end of {self.job.log}:\n{tail}")
+        self.seconds = round(time.perf_counter() - self.began, 1)
+        stamp = {"fingerprint": self.fingerprint, "seconds": self.seconds}
+        (self.job.folder / "done.json").write_text(json.dumps(stamp))
+        return True
+
+    def _show_progress(self) -> None:
+        history = self.job.folder / "history.jsonl"
+        lines = history.read_text().splitlines() if history.exists() else []
+        if lines and lines[-1].endswith("}"):
+            line = json.loads(lines[-1])
+            self.bar.total, self.bar.n = line["total_steps"], line["step"]
+            speed = f"loss {line['loss']:.3f}, {line['images_per_second']:.0f} images/s"
+            self.bar.set_postfix_str(speed, refresh=False)
+            self.bar.refresh()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.bar.close()
+
+
+def _fingerprints(jobs: list[Job]) -> dict[str, str]:
+    """What each job's result depends on: the source code, its command, and the jobs before it."""
+    digest = hashlib.sha256()
+    for package in ("modeling_clef", "processing", "train_scripts"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.name not in ("report.py", "quickstart.py", "jobs.py"):
+                digest.update(path.read_bytes())
+    code, fingerprints = digest.hexdigest(), {}
+    for job in jobs:
+        parts = [code, *job.command, *(fingerprints[need] for need in job.needs)]
+        fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return fingerprints

@@ -1,0 +1,134 @@
+"""Options of the scripts: a YAML recipe first, command-line flags after it, one dataclass at the end."""
+
+import dataclasses
+import difflib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import yaml
+from transformers import HfArgumentParser
+
+OptionsT = TypeVar("OptionsT")
+
+
+def option(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class CorpusOptions:
+    corpus: str = option("synthetic", "corpus name that load_corpus knows")
+    root: str | None = option(None, "folder of the corpus's official files; not needed by the synthetic corpus")
+    corpus_options: dict | str | None = option(
+        None, 'further options of the corpus as a mapping, e.g. \'{"subjects": 72, "image_size": 48}\''
+    )
+
+    def __post_init__(self):
+        if isinstance(self.corpus_options, str):
+            self.corpus_options = yaml.safe_load(self.corpus_options)
+        self.corpus_options = self.corpus_options or {}
+        if not isinstance(self.corpus_options, dict):
+            raise ValueError(
+                f"corpus_options: got {self.corpus_options!r}, expected a mapping such as "
+                '\'{"subjects": 72, "image_size": 48}\'.'
+            )
+
+
+@dataclass
+class TrainingOptions(CorpusOptions):
+    """What both stages share."""
+
+    output: str = option("outputs/run", "folder that the run is written to")
+    seed: int = option(0, "seed of weights, order, augmentation and label choice")
+
+    init_from: str | None = option(None, "start from this checkpoint: a CLIP or CLEF model, a local folder or a Hub id")
+    vision_tower: str = option("small-resnet", "without init_from: 'small-resnet', or a folder or Hub id of a tower")
+    text_tower: str = option(
+        "minilm",
+        "without init_from: 'minilm' (pretrained sentence encoder), 'tiny' (a small untrained one, needs nothing), "
+        "or a folder or Hub id",
+    )
+    image_size: int | None = option(None, "side of the network's square input in pixels; default: the tower's own")
+    projection_dim: int = option(128, "without init_from: width of the shared embedding space")
+    freeze_vision: bool = option(False, "keep the vision tower as it is")
+    freeze_text: bool | None = option(None, "keep the text tower as it is; default: frozen if it is 'minilm'")
+
+    epochs: float = option(8.0, "passes over the training frames")
+    max_steps: int = option(0, "stop after this many optimizer steps; 0: epochs decide")
+    batch_size: int = option(128, "images a step and process")
+    gradient_accumulation: int = option(1, "batches summed into one optimizer step")
+    learning_rate: float = option(2e-3, "peak learning rate")
+    weight_decay: float = option(0.05, "AdamW's decay of weight matrices (not of biases, norms and scales)")
+    warmup: float = option(0.05, "fraction of the steps over which the learning rate rises")
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm; 0: not clipped")
+    augmentation: float = option(1.0, "strength of the augmentation; 0: none")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "autocast of the towers; losses stay in fp32")
+    activation_checkpointing: bool = option(False, "recompute activations in the backward pass to save memory")
+    compile: bool = option(False, "torch.compile the towers")
+
+    workers: int = option(0, "processes that decode and augment; any number gives the same run")
+    num_processes: int | None = option(None, "refuse to run unless this many processes were started")
+    tracker: str = option("none", "'none', 'tensorboard', or another tracker that Accelerate knows")
+    log_steps: int = option(10, "steps between two lines of history.jsonl and the tracker")
+    eval_steps: int = option(0, "steps between two evaluations on the validation subjects; 0: at the end only")
+    checkpoint_steps: int = option(0, "steps between two resumable checkpoints; 0: none")
+    resume: bool = option(False, "go on from the newest checkpoint in the output folder")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("batch_size", "gradient_accumulation", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "augmentation", "max_grad_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more.")
+        if self.epochs <= 0 and not self.max_steps:
+            raise ValueError(f"epochs: got {self.epochs}, expected more than 0 (or set max_steps).")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup: got {self.warmup}, expected a fraction from 0 to below 1.")
+
+
+def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) -> OptionsT:
+    """`[recipe.yaml] [--option value …]` → one instance of `options_class`; flags win over the recipe.
+
+    Raises `SystemExit` with a sentence for an unreadable recipe and for a name that is no option.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(options_class, usage="%(prog)s [recipe.yaml] [--option value …]", allow_abbrev=False)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        parser.set_defaults(**_read_recipe(Path(argv.pop(0)), options_class, parser))
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        names = [f.name for f in dataclasses.fields(options_class)]
+        parser.error(f"got {unknown[0]!r}, which is no option{_closest(unknown[0].lstrip('-'), names)}")
+    try:
+        return options_class(**vars(namespace))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def save_recipe(options, folder: Path) -> None:
+    """Writes the resolved options as `recipe.yaml`, from which the same run can be started again."""
+    Path(folder, "recipe.yaml").write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False))
+
+
+def _read_recipe(path: Path, options_class, parser) -> dict:
+    try:
+        recipe = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        parser.error(f"recipe {path} cannot be read: {error}")
+    if not isinstance(recipe, dict):
+        parser.error(f"recipe {path}: got a {type(recipe).__name__}, expected lines of the form 'option: value'")
+    names = [f.name for f in dataclasses.fields(options_class)]
+    for key in recipe:
+        if key not in names:
+            parser.error(f"recipe {path}: {key!r} is no option{_closest(key, names)}")
+    return recipe
+
+
+def _closest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_"), names, n=3)
+    return f"; closest: {', '.join(close)}" if close else f"; known: {', '.join(names)}"

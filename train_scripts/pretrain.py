@@ -1,0 +1,158 @@
+"""Stage 1: learns behaviour from activity descriptions (faces of one activity are positives, whoever the person is).
+
+accelerate launch train_scripts/pretrain.py                                    # embedded corpus, small towers
+accelerate launch train_scripts/pretrain.py train_scripts/recipes/pretrain.yaml --epochs 20
+accelerate launch --multi_gpu --num_processes 8 train_scripts/pretrain.py train_scripts/recipes/pretrain_clip.yaml
+torchrun --nproc_per_node 2 train_scripts/pretrain.py                          # two CPU processes
+python train_scripts/pretrain.py --resume --output outputs/pretrain            # go on after a kill
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+# The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np  # noqa: E402
+
+from modeling_clef import CLEFForPreTraining  # noqa: E402
+from processing import FaceAugmentation  # noqa: E402
+from processing.corpora import load_corpus  # noqa: E402
+from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels  # noqa: E402
+from train_scripts.data import (  # noqa: E402
+    FaceCrops,
+    PretrainingCollator,
+    activity_vocabulary,
+    choose_labelled,
+    make_loader,
+)
+from train_scripts.evaluate import probe_checkpoint  # noqa: E402
+from train_scripts.options import TrainingOptions, option, parse_options  # noqa: E402
+from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics  # noqa: E402
+from train_scripts.sampling import FaceBatchSampler, steps_per_epoch  # noqa: E402
+from train_scripts.summaries import flat, summary  # noqa: E402
+from train_scripts.towers import make_model, make_processor  # noqa: E402
+
+
+@dataclass
+class PretrainingOptions(TrainingOptions):
+    output: str = option("outputs/pretrain", "folder that the run is written to")
+    image_pairs: Literal["activity", "instance", "off"] = option(
+        "activity",
+        "positives of a face: faces of its activity (the paper), its own second view (SimCLR), or no image pairs",
+    )
+    activity_text: bool = option(True, "pull faces to their activity's text")
+    image_image_weight: float = option(1.0, "weight of the image–image loss")
+    image_activity_weight: float = option(1.0, "weight of the image–activity loss")
+    image_image_temperature: float = option(0.3, "temperature of the image–image loss")
+    image_text_temperature: float = option(0.3, "temperature that the image–activity loss starts from")
+    learn_temperatures: bool = option(False, "learn both temperatures instead of keeping them")
+    balance: bool = option(True, "every batch holds each activity equally often and goes round the subjects")
+    chance_steps: int = option(200, "step at which a loss still at chance is reported")
+    probe_fraction: float = option(0.05, "fraction of the training frames that the probe's labels are taken from")
+
+
+def main(options: PretrainingOptions) -> Path:
+    accelerator = start_accelerator(options)
+    folder = Path(options.output)
+    with accelerator.main_process_first():
+        corpus = load_corpus(options.corpus, root=options.root, split="train", **options.corpus_options)
+        validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
+
+    uses_activities = options.image_pairs == "activity" or options.activity_text
+    if uses_activities:
+        described = np.flatnonzero(activity_vocabulary(corpus)[1] >= 0)
+        accelerator.print(f"{len(described)} of {len(corpus)} training frames have an activity; the rest is left out")
+        corpus = corpus.select(described)
+    names, activity_ids = activity_vocabulary(corpus)
+    if uses_activities and len(names) < 2:
+        raise ValueError(
+            f"got {len(names)} activities ({', '.join(names) or 'none'}), expected at least 2 to tell apart. Without "
+            "activities, pre-train with --image_pairs instance --activity_text false."
+        )
+
+    processor = make_processor(options)
+    model = make_model(
+        CLEFForPreTraining,
+        options,
+        processor,
+        image_pairs=options.image_pairs,
+        activity_text=options.activity_text,
+        image_image_weight=options.image_image_weight,
+        image_activity_weight=options.image_activity_weight,
+        image_image_temperature=options.image_image_temperature,
+        logit_scale_init_value=float(np.log(1 / options.image_text_temperature)),
+        learn_temperature=options.learn_temperatures,
+    )
+    texts = processor(activities=names) if names else processor(text=["a face"])
+    crops = FaceCrops(corpus, processor)
+    augmentation = FaceAugmentation(seed=options.seed, strength=options.augmentation)
+    collator = PretrainingCollator(processor, augmentation, activity_ids, texts)
+
+    world = accelerator.num_processes
+    batches_per_epoch = steps_per_epoch(len(corpus), options.batch_size * world)
+    steps = total_optimizer_steps(options, batches_per_epoch)
+    balanced = options.balance and uses_activities
+
+    def make_batches(start_step):
+        sampler = FaceBatchSampler(
+            len(corpus),
+            options.batch_size,
+            steps * options.gradient_accumulation,
+            seed=options.seed,
+            activities=activity_ids if balanced else None,
+            subjects=np.array(corpus["subject_id"][:]) if balanced else None,
+            rank=accelerator.process_index,
+            world_size=world,
+            start_step=start_step,
+        )
+        return make_loader(crops, sampler, collator, options.workers)
+
+    def losses_of(output):
+        parts = {"image_image_loss": output.image_image_loss, "image_activity_loss": output.image_activity_loss}
+        return {"loss": output.loss} | {name: loss for name, loss in parts.items() if loss is not None}
+
+    # A typical global batch tells what chance and floor are; instance pairs make each image its own group.
+    typical = np.resize(activity_ids, options.batch_size * world)
+    groups = np.arange(len(typical)) if options.image_pairs == "instance" else typical
+    levels = {
+        "image_image_loss": image_image_levels(groups),
+        "image_activity_loss": image_activity_levels(typical, len(names)),
+    }
+    watch = ChanceWatch(options.chance_steps)
+
+    labelled = choose_labelled(np.array(corpus["subject_id"][:]), options.probe_fraction, "frame", options.seed)
+
+    def probe():
+        return probe_checkpoint(accelerator.unwrap_model(model), processor, corpus.select(labelled), validation)
+
+    def on_step(step, line):
+        if line is not None and (warning := watch.verdict(step, line, levels)):
+            accelerator.print(f"\n{warning}")
+        if options.eval_steps and step % options.eval_steps == 0 and step < steps:
+            if accelerator.is_main_process:
+                scores = probe()
+                accelerator.log({f"probe/{k}": v for k, v in flat(scores).items()}, step=step)
+                accelerator.print(f"\nstep {step}: probe on validation subjects {summary(scores)}")
+            accelerator.wait_for_everyone()
+
+    report = train(accelerator, model, make_batches, steps, options, losses_of, on_step)
+
+    if accelerator.is_main_process:
+        accelerator.unwrap_model(model).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        scores = probe()
+        write_metrics(folder, stage="pretraining", training=report, validation_probe=scores)
+        print(
+            f"pre-trained {report['steps']} steps in {report['seconds']:.0f} s "
+            f"({report['images_per_second']:.0f} images/s); probe on validation subjects with "
+            f"{options.probe_fraction:.0%} of the labels: {summary(scores)}; written to {folder}"
+        )
+    accelerator.end_training()
+    return folder
+
+
+if __name__ == "__main__":
+    main(parse_options(PretrainingOptions))

