@@ -16,6 +16,7 @@ from typing import Literal
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 from modeling_clef import CLEFForImageClassification  # noqa: E402
 from processing import FaceAugmentation  # noqa: E402
@@ -24,6 +25,8 @@ from train_scripts.data import ClassificationCollator, FaceCrops, choose_labelle
 from train_scripts.evaluate import evaluate_checkpoint  # noqa: E402
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets  # noqa: E402
 from train_scripts.options import TrainingOptions, option, parse_options  # noqa: E402
+from train_scripts.predict import extract_features  # noqa: E402
+from train_scripts.probes import fit_linear  # noqa: E402
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics  # noqa: E402
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch  # noqa: E402
 from train_scripts.summaries import summary  # noqa: E402
@@ -98,7 +101,7 @@ def main(options: FinetuningOptions) -> Path:
     )
 
     if options.linear_probe:
-        report = _fit_linear_probe(model, processor, labelled, corpora["validation"], label_sets)
+        report = _fit_linear_head(model, processor, labelled, labels, corpora["validation"])
     else:
         crops = FaceCrops(labelled, processor)
         augmentation = FaceAugmentation(seed=options.seed, strength=options.augmentation)
@@ -144,6 +147,23 @@ def main(options: FinetuningOptions) -> Path:
         )
     accelerator.end_training()
     return folder
+
+
+def _fit_linear_head(model, processor, labelled, labels, validation) -> dict:
+    """Fits the classifier on the tower's features; its regularisation is chosen on the validation subjects."""
+    features, validation_features = (extract_features(model, c, processor).backbone for c in (labelled, validation))
+    validation_labels = label_matrix(validation, model.config.label_sets)
+    for label_set in model.config.label_sets:
+        columns = model.label_slices[label_set["name"]]
+        weights, bias = fit_linear(
+            features,
+            labels[:, columns],
+            label_set["problem_type"].removesuffix("_classification"),
+            validation=(validation_features, validation_labels[:, columns]),
+        )
+        model.classifier.weight.data[columns] = torch.from_numpy(weights)
+        model.classifier.bias.data[columns] = torch.from_numpy(bias)
+    return {"steps": 0, "seconds": 0.0}
 
 
 if __name__ == "__main__":

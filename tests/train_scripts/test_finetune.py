@@ -1,0 +1,91 @@
+"""Fine-tuning as people run it: every head, joint label sets, fractions, probes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForImageClassification, AutoProcessor, pipeline
+
+from train_scripts.finetune import FinetuningOptions, main
+from train_scripts.labels import balancing_weights
+from train_scripts.options import parse_options
+
+
+@pytest.fixture
+def flags(small_corpus):
+    return [
+        "--corpus_options",
+        json.dumps(small_corpus),
+        "--text_tower",
+        "tiny",
+        "--image_size",
+        "32",
+        "--batch_size",
+        "8",
+    ]
+
+
+def run(flags, *more):
+    return main(parse_options(FinetuningOptions, [*map(str, flags), *map(str, more)]))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_steps_leave_a_folder_that_loads_and_predicts(launch, flags, tmp_path, processes):
+    done = launch("finetune", *flags, "--max_steps", 2, "--output", tmp_path, processes=processes)
+    assert "fine-tuned 2 steps" in done.stdout
+    model = AutoModelForImageClassification.from_pretrained(tmp_path)
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    images = [np.full((40, 40, 3), value, dtype=np.uint8) for value in (20, 200)]
+    logits = model(**processor(images=images)).logits
+    assert logits.shape == (2, 17 + 7)
+    AutoModel.from_pretrained(tmp_path)
+    evaluation = json.loads((tmp_path / "metrics.json").read_text())["evaluation"]
+    assert {"mean_f1", "mean_f1_at_half", "mean_auroc"} <= set(evaluation["action_units"])
+    assert 0 <= evaluation["expression"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("head", ["linear", "names", "names_and_descriptions"])
+def test_every_head_trains(flags, tmp_path, head):
+    run(flags, "--head", head, "--max_steps", 2, "--log_steps", 1, "--output", tmp_path, "--test", "false")
+    line = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert ("description_name_loss" in line) == (head == "names_and_descriptions")
+
+
+def test_one_label_set_serves_the_stock_pipeline(flags, tmp_path):
+    run(flags, "--label_sets", "expression", "--max_steps", 1, "--output", tmp_path)
+    from PIL import Image
+
+    classify = pipeline("image-classification", model=str(tmp_path))
+    answer = classify(Image.new("RGB", (40, 40), (90, 120, 60)), top_k=7)
+    assert sum(row["score"] for row in answer) == pytest.approx(1, abs=1e-5)
+    assert {"happiness", "surprise"} <= {row["label"] for row in answer}
+
+
+def test_a_linear_probe_leaves_the_towers_as_they_are(flags, tmp_path):
+    run(flags, "--max_steps", 1, "--output", tmp_path / "start", "--test", "false")
+    run(flags, "--init_from", tmp_path / "start", "--linear_probe", "true", "--output", tmp_path / "probe")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("start", "probe"))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("clef."))
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "probe")
+    assert model.config.head == "linear"
+    assert json.loads((tmp_path / "probe" / "metrics.json").read_text())["stage"] == "linear probe"
+
+
+def test_a_fraction_of_the_labels_is_drawn_as_asked(flags, tmp_path, capsys):
+    run(flags, "--label_fraction", 0.2, "--label_fraction_by", "subject", "--max_steps", 1, "--output", tmp_path)
+    assert "16 of 96 training frames are labelled, of 1 subjects" in capsys.readouterr().out
+
+
+def test_balanced_weights_reach_the_configuration(flags, tmp_path):
+    run(flags, "--class_weighting", "balanced", "--max_steps", 1, "--output", tmp_path, "--test", "false")
+    sets = AutoModelForImageClassification.from_pretrained(tmp_path).config.label_sets
+    assert all(len(s["positive_weights"]) == len(s["labels"]) for s in sets)
+
+
+def test_balancing_weights_by_hand():
+    labels = np.array([[1, 0], [0, 0], [0, np.nan], [0, 1.0]], dtype=np.float32)
+    assert balancing_weights(labels, "multi_label_classification") == [3, 2]
+    onehot = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [np.nan, np.nan]], dtype=np.float32)
+    assert balancing_weights(onehot, "single_label_classification") == pytest.approx([0.5, 1.5])

@@ -1,0 +1,31 @@
+import pytest
+
+from train_scripts.jobs import Job, run_jobs
+
+
+def job(folder, name, code, needs=()):
+    return Job(name, ["-c", code], folder / name, list(needs))
+
+
+def test_jobs_wait_for_what_they_need_and_are_not_done_twice(tmp_path):
+    first = job(tmp_path, "first", f"open({str(tmp_path / 'a')!r}, 'x').write('made')")
+    second = job(tmp_path, "second", f"assert open({str(tmp_path / 'a')!r}).read() == 'made'", ["first"])
+    seconds = run_jobs([first, second], parallel=2)
+    assert set(seconds) == {"first", "second"}
+    # Opened with "x", the file would make a second execution fail.
+    assert run_jobs([first, second], parallel=2) == seconds
+
+
+def test_a_changed_job_and_what_needs_it_run_again(tmp_path):
+    counter = "f = open({!r}, 'a'); f.write('x')".format
+    second = job(tmp_path, "second", counter(str(tmp_path / "b")), ["first"])
+    run_jobs([job(tmp_path, "first", counter(str(tmp_path / "a"))), second], parallel=1)
+    run_jobs([job(tmp_path, "first", counter(str(tmp_path / "a")) + "; 1"), second], parallel=1)
+    assert (tmp_path / "a").read_text() == "xx" and (tmp_path / "b").read_text() == "xx"
+
+
+def test_a_failure_shows_the_end_of_its_log_and_is_tried_again(tmp_path):
+    broken = job(tmp_path, "broken", "raise SystemExit('the disk is full')")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the disk is full"):
+            run_jobs([broken], parallel=1)

@@ -1,0 +1,162 @@
+"""Pre-training as people run it: one process, two, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForPreTraining, AutoProcessor
+
+import modeling_clef  # noqa: F401
+from train_scripts.options import parse_options
+from train_scripts.pretrain import PretrainingOptions, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def flags(small_corpus):
+    return [
+        "--corpus_options",
+        json.dumps(small_corpus),
+        "--text_tower",
+        "tiny",
+        "--image_size",
+        "32",
+        "--batch_size",
+        "8",
+    ]
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_two_steps_leave_a_folder_that_loads_and_says_how_it_was_made(launch, flags, tmp_path):
+    done = launch(
+        "pretrain", *flags, "--max_steps", 2, "--log_steps", 1, "--output", tmp_path, "--tracker", "tensorboard"
+    )
+    assert "pre-trained 2 steps" in done.stdout and str(tmp_path) in done.stdout
+    AutoModelForPreTraining.from_pretrained(tmp_path)
+    model, loading = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not loading["missing_keys"]
+    inputs = AutoProcessor.from_pretrained(tmp_path)(activities=["joke"])
+    assert model.get_text_features(inputs["input_ids"], inputs["attention_mask"]).pooler_output.shape == (1, 128)
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["max_steps"] == 2
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["training"]["steps"] == 2 and "action_units" in metrics["validation_probe"]
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert {"loss", "image_image_loss", "image_activity_loss"} <= set(lines[0])
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+
+
+def test_two_processes_train_the_weights_of_one(launch, flags, tmp_path):
+    # Batch norm sees half a batch in each process, so the tower has none: layer norms only.
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ViTModel(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(tmp_path / "tower")
+    flags = [*flags, "--vision_tower", tmp_path / "tower", "--max_steps", 2, "--warmup", 0, "--learning_rate", "1e-2"]
+    launch("pretrain", *flags, "--output", tmp_path / "one")
+    launch("pretrain", *flags, "--output", tmp_path / "two", "--batch_size", 4, processes=2)
+    one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(tmp_path / "tower")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-4, msg=name)
+    name = "embeddings.patch_embeddings.projection.weight"
+    assert (one[f"clef.vision_model.{name}"] - start[name]).abs().max() > 5e-3
+
+
+def test_processes_that_do_not_know_each_other_are_refused(launch, flags, tmp_path):
+    done = launch("pretrain", *flags, "--num_processes", 2, "--output", tmp_path, check=False)
+    assert done.returncode and "expected 2" in done.stderr and "torchrun" in done.stderr
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(flags, launch, tmp_path):
+    flags = [*flags, "--max_steps", 12, "--checkpoint_steps", 2, "--log_steps", 1]
+    launch("pretrain", *flags, "--output", tmp_path / "whole")
+
+    command = [sys.executable, "train_scripts/pretrain.py", *flags, "--output", tmp_path / "killed"]
+    process = subprocess.Popen(
+        [str(c) for c in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "killed" / "checkpoints" / "step_00000004"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "model.safetensors").exists(), "killed too late to show anything"
+
+    done = launch("pretrain", *flags, "--output", tmp_path / "killed", "--resume")
+    assert "resumed from" in done.stdout
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    histories = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    losses = [[json.loads(line)["loss"] for line in lines] for lines in histories]
+    assert losses[0] == losses[1] and len(losses[0]) == 12
+
+
+@pytest.mark.parametrize(
+    "switches, names",
+    [
+        (["--image_pairs", "off"], {"image_activity_loss"}),
+        (["--image_pairs", "instance", "--activity_text", "false"], {"image_image_loss"}),
+        (["--image_pairs", "instance"], {"image_image_loss", "image_activity_loss"}),
+        (["--activity_text", "false"], {"image_image_loss"}),
+    ],
+)
+def test_every_switch_of_the_ablation_trains_what_it_names(flags, tmp_path, switches, names):
+    argv = [*map(str, flags), *switches, "--max_steps", "2", "--log_steps", "1", "--output", str(tmp_path)]
+    main(parse_options(PretrainingOptions, argv))
+    line = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert {name for name in line if name.endswith("_loss")} == names
+
+
+def test_temperatures_move_only_when_learned(flags, tmp_path):
+    def scale(*switches):
+        argv = [*map(str, flags), *switches, "--max_steps", "2", "--warmup", "0", "--output", str(tmp_path)]
+        main(parse_options(PretrainingOptions, argv))
+        return weights(tmp_path)["clef.logit_scale"].item()
+
+    start = PretrainingOptions().image_text_temperature
+    assert scale() == pytest.approx(-torch.log(torch.tensor(start)).item())
+    assert scale("--learn_temperatures", "true") != pytest.approx(-torch.log(torch.tensor(start)).item())
+
+
+def test_accumulation_sums_batches_into_one_step(flags, tmp_path):
+    argv = [*map(str, flags), "--gradient_accumulation", "3", "--max_steps", "2", "--output", str(tmp_path)]
+    main(parse_options(PretrainingOptions, argv))
+    assert json.loads((tmp_path / "metrics.json").read_text())["training"]["steps"] == 2
+
+
+def test_a_loss_at_chance_is_said_so(flags, tmp_path, capsys):
+    argv = [*map(str, flags), "--learning_rate", "1e-9", "--max_steps", "2", "--log_steps", "1", "--chance_steps", "2"]
+    main(parse_options(PretrainingOptions, [*argv, "--output", str(tmp_path), "--image_text_temperature", "100"]))
+    assert "NOT LEARNING YET: image_activity_loss" in capsys.readouterr().out
+
+
+def test_a_clip_checkpoint_is_a_starting_point(tmp_path, small_corpus):
+    from transformers import CLIPConfig, CLIPModel
+
+    from train_scripts.towers import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    text = sizes | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.sep_token_id}
+    config = CLIPConfig(vision_config=sizes | {"image_size": 32, "patch_size": 8}, text_config=text, projection_dim=16)
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    argv = ["--init_from", str(tmp_path / "clip"), "--corpus_options", json.dumps(small_corpus), "--batch_size", "8"]
+    main(parse_options(PretrainingOptions, [*argv, "--max_steps", "2", "--output", str(tmp_path / "run")]))
+    before, after = weights(tmp_path / "clip"), weights(tmp_path / "run")
+    assert all(f"clef.{name}" in after for name in before)
+    name = "text_model.encoder.layers.0.mlp.fc1.weight"
+    torch.testing.assert_close(before[name], after[f"clef.{name}"], rtol=0, atol=0.02)
