@@ -1,11 +1,13 @@
 """From a corpus to batches: crops decoded once, augmented per (epoch, row), texts packed once an activity."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from processing import CLEFProcessor, FaceAugmentation
+from processing import CLEFProcessor
 
 IN_MEMORY_BYTES = 2 * 2**30
 
@@ -52,16 +54,17 @@ class PretrainingCollator:
     """Two augmented views an image, and the batch's activity texts, each once.
 
     Args:
+        augment: `(crops, rows, epoch, views) -> (N, views, 3, H, W)` in [0, 1], e.g. a FaceAugmentation.
         activity_ids: long (rows of the corpus,), -1 where the activity is unknown.
         texts: `input_ids` and `attention_mask` of the activity texts, row i describing activity i.
     """
 
-    def __init__(self, processor: CLEFProcessor, augmentation: FaceAugmentation, activity_ids: np.ndarray, texts: dict):
-        self.processor, self.augmentation = processor, augmentation
+    def __init__(self, processor: CLEFProcessor, augment: Callable, activity_ids: np.ndarray, texts: dict):
+        self.processor, self.augment = processor, augment
         self.activity_ids, self.texts = torch.as_tensor(activity_ids), texts
 
     def __call__(self, batch: dict) -> dict:
-        views = self.augmentation(batch["crops"], batch["rows"], batch["epoch"], views=2)
+        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], views=2)
         activity_ids = self.activity_ids[batch["rows"]]
         # A batch without any known activity still passes one text, so that every rank takes part in the gather.
         present = activity_ids[activity_ids >= 0].unique()
@@ -78,12 +81,12 @@ class PretrainingCollator:
 class ClassificationCollator:
     """One augmented view an image, and its labels, float (rows of the corpus, K) with NaN for unknown."""
 
-    def __init__(self, processor: CLEFProcessor, augmentation: FaceAugmentation, labels: np.ndarray):
-        self.processor, self.augmentation = processor, augmentation
+    def __init__(self, processor: CLEFProcessor, augment: Callable, labels: np.ndarray):
+        self.processor, self.augment = processor, augment
         self.labels = torch.as_tensor(labels, dtype=torch.float32)
 
     def __call__(self, batch: dict) -> dict:
-        views = self.augmentation(batch["crops"], batch["rows"], batch["epoch"], views=1)[:, 0]
+        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], views=1)[:, 0]
         return {
             "pixel_values": self.processor.image_processor.normalize_pixels(views),
             "labels": self.labels[batch["rows"]],

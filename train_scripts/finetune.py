@@ -9,28 +9,30 @@ accelerate launch train_scripts/finetune.py --label_fraction 0.05 --label_fracti
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-# The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from modeling_clef import CLEFForImageClassification  # noqa: E402
-from processing import FaceAugmentation  # noqa: E402
-from processing.corpora import load_corpus  # noqa: E402
-from train_scripts.data import ClassificationCollator, FaceCrops, choose_labelled, make_loader  # noqa: E402
-from train_scripts.evaluate import evaluate_checkpoint  # noqa: E402
-from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets  # noqa: E402
-from train_scripts.options import TrainingOptions, option, parse_options  # noqa: E402
-from train_scripts.predict import extract_features  # noqa: E402
-from train_scripts.probes import fit_linear  # noqa: E402
-from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics  # noqa: E402
-from train_scripts.sampling import FaceBatchSampler, steps_per_epoch  # noqa: E402
-from train_scripts.summaries import summary  # noqa: E402
-from train_scripts.towers import make_model, make_processor  # noqa: E402
+from modeling_clef import CLEFForImageClassification
+from processing import FaceAugmentation
+from processing.corpora import load_corpus
+from train_scripts.data import ClassificationCollator, FaceCrops, choose_labelled, make_loader
+from train_scripts.evaluate import evaluate_checkpoint
+from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets
+from train_scripts.options import TrainingOptions, option, parse_options
+from train_scripts.predict import extract_features
+from train_scripts.probes import fit_linear
+from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
+from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
+from train_scripts.summaries import summary
+from train_scripts.towers import make_model, make_processor
 
 
 @dataclass
@@ -104,8 +106,8 @@ def main(options: FinetuningOptions) -> Path:
         report = _fit_linear_head(model, processor, labelled, labels, corpora["validation"])
     else:
         crops = FaceCrops(labelled, processor)
-        augmentation = FaceAugmentation(seed=options.seed, strength=options.augmentation)
-        collator = ClassificationCollator(processor, augmentation, labels)
+        augment = partial(FaceAugmentation(seed=options.seed), strength=options.augmentation)
+        collator = ClassificationCollator(processor, augment, labels)
         world = accelerator.num_processes
         steps = total_optimizer_steps(options, steps_per_epoch(len(labelled), options.batch_size * world))
 
@@ -129,7 +131,7 @@ def main(options: FinetuningOptions) -> Path:
             if options.eval_steps and step % options.eval_steps == 0 and step < steps:
                 if accelerator.is_main_process:
                     inner = accelerator.unwrap_model(model)
-                    scores = evaluate_checkpoint(inner, processor, corpora["validation"], None)
+                    scores = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
                     accelerator.print(f"\nstep {step}: validation subjects {summary(scores)}")
                 accelerator.wait_for_everyone()
 
@@ -137,7 +139,7 @@ def main(options: FinetuningOptions) -> Path:
 
     if accelerator.is_main_process:
         inner = accelerator.unwrap_model(model)
-        scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora.get("test"))
+        scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora.get("test"), progress=False)
         inner.save_pretrained(folder)
         processor.save_pretrained(folder)
         write_metrics(folder, stage="finetuning", training=report, labelled_frames=len(labelled), evaluation=scores)

@@ -9,31 +9,33 @@ python train_scripts/pretrain.py --resume --output outputs/pretrain            #
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-# The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from modeling_clef import CLEFForPreTraining  # noqa: E402
-from processing import FaceAugmentation  # noqa: E402
-from processing.corpora import load_corpus  # noqa: E402
-from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels  # noqa: E402
-from train_scripts.data import (  # noqa: E402
+from modeling_clef import CLEFForPreTraining
+from processing import FaceAugmentation
+from processing.corpora import load_corpus
+from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
+from train_scripts.data import (
     FaceCrops,
     PretrainingCollator,
     activity_vocabulary,
     choose_labelled,
     make_loader,
 )
-from train_scripts.evaluate import probe_checkpoint  # noqa: E402
-from train_scripts.options import TrainingOptions, option, parse_options  # noqa: E402
-from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics  # noqa: E402
-from train_scripts.sampling import FaceBatchSampler, steps_per_epoch  # noqa: E402
-from train_scripts.summaries import flat, summary  # noqa: E402
-from train_scripts.towers import make_model, make_processor  # noqa: E402
+from train_scripts.evaluate import probe_checkpoint
+from train_scripts.options import TrainingOptions, option, parse_options
+from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
+from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
+from train_scripts.summaries import flat, summary
+from train_scripts.towers import make_model, make_processor
 
 
 @dataclass
@@ -88,8 +90,8 @@ def main(options: PretrainingOptions) -> Path:
     )
     texts = processor(activities=names) if names else processor(text=["a face"])
     crops = FaceCrops(corpus, processor)
-    augmentation = FaceAugmentation(seed=options.seed, strength=options.augmentation)
-    collator = PretrainingCollator(processor, augmentation, activity_ids, texts)
+    augment = partial(FaceAugmentation(seed=options.seed), strength=options.augmentation)
+    collator = PretrainingCollator(processor, augment, activity_ids, texts)
 
     world = accelerator.num_processes
     batches_per_epoch = steps_per_epoch(len(corpus), options.batch_size * world)
@@ -126,7 +128,9 @@ def main(options: PretrainingOptions) -> Path:
     labelled = choose_labelled(np.array(corpus["subject_id"][:]), options.probe_fraction, "frame", options.seed)
 
     def probe():
-        return probe_checkpoint(accelerator.unwrap_model(model), processor, corpus.select(labelled), validation)
+        return probe_checkpoint(
+            accelerator.unwrap_model(model), processor, corpus.select(labelled), validation, progress=False
+        )
 
     def on_step(step, line):
         if line is not None and (warning := watch.verdict(step, line, levels)):

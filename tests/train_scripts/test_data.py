@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_texts_come_once_an_activity_and_name_it(corpus, processor):
 
 def test_without_augmentation_a_batch_is_what_the_processor_gives(corpus, processor):
     labels = np.zeros((len(corpus), 1), dtype=np.float32)
-    collator = ClassificationCollator(processor, FaceAugmentation(strength=0.0), labels)
+    collator = ClassificationCollator(processor, partial(FaceAugmentation(), strength=0.0), labels)
     batch = collator(FaceCrops(corpus, processor).__getitems__([(0, 5), (0, 2)]))
     expected = processor(images=[corpus[5]["image"], corpus[2]["image"]])["pixel_values"]
     torch.testing.assert_close(batch["pixel_values"], expected, rtol=0, atol=2e-5)

@@ -1,0 +1,64 @@
+import pytest
+
+from processing import prompts_clef as prompts
+
+BP4D = "joke documentary sudden_sound silly_song physical_threat ice_water insults unpleasant_smell".split()
+BP4D_PLUS = (
+    "funny_joke avatar emergency_call sound_burst true_or_false song_improvisation dart_game hand_in_ice "
+    "poor_performance smelly_odor"
+).split()
+
+
+def test_activities_and_tasks():
+    assert list(prompts.ACTIVITIES) == BP4D + BP4D_PLUS
+    assert prompts.BP4D_TASKS == {f"T{i + 1}": key for i, key in enumerate(BP4D)}
+    assert prompts.BP4D_PLUS_TASKS == {f"T{i + 1}": key for i, key in enumerate(BP4D_PLUS)}
+
+
+def test_activity_text_has_the_form_on_the_poster():
+    expected = "Talk to the experimenter and listen to a joke. The target emotion is happiness or amusement."
+    assert prompts.activity_text("joke") == expected
+    texts = [prompts.activity_text(key) for key in prompts.ACTIVITIES]
+    assert len(set(texts)) == len(texts)
+    for activity in prompts.ACTIVITIES.values():
+        assert activity.sentence[0].isupper() and not activity.sentence.endswith(".")
+
+
+def test_labels_are_complete_and_distinct():
+    numbers = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27]
+    assert list(prompts.ACTION_UNITS) == [f"AU{number}" for number in numbers]
+    expressions = {"neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"}
+    assert set(prompts.EXPRESSIONS) == expressions
+    texts = [*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values()]
+    assert len({text.name for text in texts}) == len({text.description for text in texts}) == len(texts)
+    assert prompts.label_text("AU12").name == "lip corner puller"
+    assert prompts.label_text("fear") is prompts.EXPRESSIONS["fear"]
+
+
+def test_descriptions_are_clauses_that_fit_every_template():
+    assert prompts.NAME_TEMPLATE == "a photo of a person with {}"
+    assert len(set(prompts.DESCRIPTION_TEMPLATES)) >= 3
+    assert all(template.count("{}") == 1 for template in prompts.DESCRIPTION_TEMPLATES)
+    for text in [*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values()]:
+        assert text.description.startswith(("the ", "one "))
+        assert not text.description.endswith(".") and "  " not in text.description
+
+
+@pytest.mark.parametrize(
+    "label, near",
+    [("AU13", "AU1"), ("au12", "AU12"), ("happyness", "happiness"), ("Fear", "fear"), ("lip corner pulling", "AU12")],
+)
+def test_unknown_labels_name_the_closest(label, near):
+    with pytest.raises(ValueError, match=rf"unknown label '{label}': did you mean .*'{near}'"):
+        prompts.label_text(label)
+
+
+def test_unknown_activity_names_the_closest():
+    with pytest.raises(ValueError, match="unknown activity 'ice_watter': did you mean 'ice_water'"):
+        prompts.activity_text("ice_watter")
+    with pytest.raises(ValueError, match="no known key comes close.*joke, documentary"):
+        prompts.activity_text("zzzz")
+    with pytest.raises(ValueError, match="unknown activity None"):
+        prompts.activity_text(None)
+    with pytest.raises(ValueError, match="unknown label 12"):
+        prompts.label_text(12)
