@@ -6,31 +6,32 @@ batch's activities alone, so the run can say so.
 
 import math
 
-import torch
+import numpy as np
 
 
-def image_image_levels(group_ids: torch.Tensor) -> tuple[float, float]:
+def image_image_levels(group_ids: np.ndarray) -> tuple[float, float]:
     """(chance, floor) of the supervised contrastive loss over two views of images with these group ids.
 
     At chance all other views are equally likely: ln(2N - 1). At the floor only positives are: the mean of
     ln(positives) over anchors.
     """
-    groups, counts = group_ids.repeat(2).unique(return_counts=True)
-    positives = [c - 1 for c in counts[groups >= 0].tolist()]
-    anchors = sum(c + 1 for c in positives)
-    if not anchors:
+    counts = _views_a_group(group_ids)
+    if not len(counts):
         return 0.0, 0.0
-    return math.log(2 * len(group_ids) - 1), sum((c + 1) * math.log(c) for c in positives) / anchors
+    return math.log(counts.sum() - 1), float((counts * np.log(counts - 1)).sum() / counts.sum())
 
 
-def image_activity_levels(activity_ids: torch.Tensor, texts: int) -> tuple[float, float]:
+def image_activity_levels(activity_ids: np.ndarray, texts: int) -> tuple[float, float]:
     """(chance, floor) of the image–text loss, the mean of both directions, over two views an image."""
-    known = activity_ids[activity_ids >= 0].repeat(2)
-    if not len(known):
+    counts = _views_a_group(activity_ids)
+    if not len(counts):
         return 0.0, 0.0
-    counts = known.unique(return_counts=True)[1].tolist()
-    floor = sum(math.log(c) for c in counts) / len(counts)
-    return (math.log(texts) + math.log(len(known))) / 2, floor / 2
+    return (math.log(texts) + math.log(counts.sum())) / 2, float(np.log(counts).mean() / 2)
+
+
+def _views_a_group(group_ids: np.ndarray) -> np.ndarray:
+    """Number of views in each known group; a negative id is unknown."""
+    return 2 * np.unique(group_ids[group_ids >= 0], return_counts=True)[1]
 
 
 class ChanceWatch:

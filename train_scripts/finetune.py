@@ -8,6 +8,7 @@ accelerate launch train_scripts/finetune.py --label_fraction 0.05 --label_fracti
 """
 
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -142,7 +143,13 @@ def main(options: FinetuningOptions) -> Path:
         scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora.get("test"), progress=False)
         inner.save_pretrained(folder)
         processor.save_pretrained(folder)
-        write_metrics(folder, stage="finetuning", training=report, labelled_frames=len(labelled), evaluation=scores)
+        write_metrics(
+            folder,
+            stage="linear probe" if options.linear_probe else "finetuning",
+            training=report,
+            labelled_frames=len(labelled),
+            evaluation=scores,
+        )
         print(
             f"fine-tuned {report['steps']} steps in {report['seconds']:.0f} s; "
             f"{'test' if options.test else 'validation'} subjects: {summary(scores)}; written to {folder}"
@@ -153,6 +160,7 @@ def main(options: FinetuningOptions) -> Path:
 
 def _fit_linear_head(model, processor, labelled, labels, validation) -> dict:
     """Fits the classifier on the tower's features; its regularisation is chosen on the validation subjects."""
+    began = time.perf_counter()
     features, validation_features = (extract_features(model, c, processor).backbone for c in (labelled, validation))
     validation_labels = label_matrix(validation, model.config.label_sets)
     for label_set in model.config.label_sets:
@@ -163,9 +171,9 @@ def _fit_linear_head(model, processor, labelled, labels, validation) -> dict:
             label_set["problem_type"].removesuffix("_classification"),
             validation=(validation_features, validation_labels[:, columns]),
         )
-        model.classifier.weight.data[columns] = torch.from_numpy(weights)
-        model.classifier.bias.data[columns] = torch.from_numpy(bias)
-    return {"steps": 0, "seconds": 0.0}
+        model.label_head.classifier.weight.data[columns] = torch.from_numpy(weights)
+        model.label_head.biases.data[columns] = torch.from_numpy(bias)
+    return {"steps": 0, "seconds": round(time.perf_counter() - began, 2)}
 
 
 if __name__ == "__main__":

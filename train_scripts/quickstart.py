@@ -16,16 +16,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from processing.corpora import load_corpus  # noqa: E402
-from train_scripts.jobs import Job, run_jobs  # noqa: E402
-from train_scripts.options import option, parse_options  # noqa: E402
-from train_scripts.report import write_report  # noqa: E402
-from train_scripts.results_table import as_markdown, result_rows  # noqa: E402
+from processing.corpora import load_corpus
+from train_scripts.jobs import Job, run_jobs
+from train_scripts.options import option, parse_options
+from train_scripts.report import write_report
+from train_scripts.results_table import as_markdown, result_rows
 
 ARMS = {
     "clef": ["--image_pairs", "activity", "--activity_text", "true"],

@@ -11,13 +11,13 @@ VIEWS = ACTIVITIES.repeat(2)
 
 
 def test_levels_are_what_the_losses_give_at_chance_and_at_the_floor():
-    chance, floor = image_image_levels(ACTIVITIES)
+    chance, floor = image_image_levels(ACTIVITIES.numpy())
     same = torch.ones(16, 4) / 2
     apart = torch.eye(3)[VIEWS]
     assert supervised_contrastive_loss(same, VIEWS, 0.1).item() == pytest.approx(chance, rel=1e-5)
     assert supervised_contrastive_loss(apart, VIEWS, 1e-3).item() == pytest.approx(floor, rel=1e-4)
 
-    chance, floor = image_activity_levels(ACTIVITIES, 3)
+    chance, floor = image_activity_levels(ACTIVITIES.numpy(), 3)
     scale = torch.tensor(1000.0)
     assert image_text_contrastive_loss(same, same[:3], VIEWS, scale).item() == pytest.approx(chance, rel=1e-5)
     assert image_text_contrastive_loss(apart, torch.eye(3), VIEWS, scale).item() == pytest.approx(floor, rel=1e-4)

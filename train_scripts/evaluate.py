@@ -1,0 +1,301 @@
+"""Scores a checkpoint on unseen subjects: action units, expressions, linear probes, identity.
+
+python train_scripts/evaluate.py outputs/finetune                      # the corpus that the run's recipe names
+python train_scripts/evaluate.py outputs/pretrain --probe_fractions 0.05 0.2
+python train_scripts/evaluate.py user/checkpoint --corpus synthetic --corpus_options '{"subjects": 72}'
+"""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if __name__ == "__main__":
+    # The repository root instead of this folder, where this very file hides the `evaluate` library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+import yaml
+from datasets import Dataset
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoProcessor
+
+import modeling_clef  # noqa: F401  (registers the Auto classes)
+from processing.corpora import action_unit_labels, expression_labels, load_corpus
+from train_scripts.data import choose_labelled
+from train_scripts.labels import corpus_label_names
+from train_scripts.options import CorpusOptions, option, parse_options
+from train_scripts.predict import Features, extract_features, predict
+from train_scripts.probes import KINDS, identity_probe, linear_probe, multi_label_scores, single_label_scores
+from train_scripts.runtime import write_metrics
+from train_scripts.score_table import score_table
+from train_scripts.thresholds import fit_thresholds
+
+
+@dataclass
+class EvaluationOptions(CorpusOptions):
+    checkpoint: str = option("", "run folder or Hub id; may also stand first, without --checkpoint")
+    corpus: str | None = option(None, "corpus name; default: what the run folder's recipe.yaml names")
+    split: str = option("test", "split that is scored")
+    threshold_split: str = option("validation", "split that thresholds and the probes' strength are fitted on")
+    probe_fractions: list[str] = field(
+        default_factory=list,
+        metadata={"help": "also fit linear probes with these fractions of the training frames labelled, e.g. 0.05 0.2"},
+    )
+    write_thresholds: bool = option(True, "write the fitted thresholds into the run folder's config.json")
+    output: str | None = option(None, "folder of metrics.json; default: the run folder")
+    batch_size: int = option(256, "images at a time")
+    workers: int = option(0, "processes that decode images")
+    device: str | None = option(None, "where to run; default: the GPU if there is one")
+    seed: int = option(0, "seed of the probes' labelled frames and of the identity probe's halves")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.checkpoint:
+            raise ValueError("no checkpoint: give a run folder or Hub id as the first argument.")
+        if self.split == self.threshold_split:
+            raise ValueError(
+                f"split and threshold_split are both {self.split!r}: thresholds fitted on the frames that are scored "
+                "give inflated scores. Name another split for one of them."
+            )
+        for fraction in self.probe_fractions:
+            if not fraction.replace(".", "", 1).isdigit() or not 0 < float(fraction) <= 1:
+                raise ValueError(f"probe_fractions: got {fraction!r}, expected more than 0 and at most 1.")
+        if self.batch_size < 1 or self.workers < 0:
+            raise ValueError(f"got batch_size {self.batch_size}, workers {self.workers}; expected >= 1 and >= 0.")
+
+
+def evaluate_checkpoint(
+    model,
+    processor,
+    validation: Dataset,
+    test: Dataset | None,
+    batch_size: int = 256,
+    device=None,
+    num_workers: int = 0,
+    seed: int = 0,
+    progress: bool = True,
+    features: Features | None = None,
+) -> dict:
+    """Scores on the test subjects, all fractions in [0, 1]; also keeps fitted thresholds in the model's config.
+
+    Args:
+        model: any CLEF model; label sets named "action_units" and "expression" are scored against the corpus.
+        validation: frames of other subjects, on which each label's threshold is fitted.
+        test: frames to score. None: the validation frames are scored, at threshold .5 only, without identity probe.
+        features: `extract_features` of the test frames, if at hand.
+
+    Returns:
+        "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
+        "identity": see `probes.identity_probe`, or "identity_skipped": why there is none.
+
+    Raises:
+        ValueError: a subject occurs in both splits.
+    """
+    scored = validation if test is None else test
+    result = {"data": {"scored": _counts(scored), "thresholds_from": _counts(validation)}}
+    if test is not None:
+        refuse_shared_subjects(validation, test)
+    run = {"batch_size": batch_size, "device": device, "num_workers": num_workers, "progress": progress}
+    label_sets = (model.config.label_sets or []) if hasattr(model, "clef") and hasattr(model, "set_labels") else []
+    if label_sets:
+        result |= _score_label_sets(model, processor, validation, scored, test is not None, label_sets, run)
+    if test is not None:
+        features = features or extract_features(model, test, processor, **run)
+        try:
+            result["identity"] = identity_probe(features, test["subject_id"][:], test["activity"][:], seed)
+        except ValueError as error:
+            result["identity_skipped"] = str(error)
+    return result
+
+
+def probe_checkpoint(
+    model,
+    processor,
+    train: Dataset,
+    validation: Dataset,
+    test: Dataset | None = None,
+    **run,
+) -> dict:
+    """Linear probes on the backbone's features; scores as in `probes.linear_probe`.
+
+    All label sets that the training frames know are probed. `run` holds options of `extract_features`.
+
+    Raises:
+        ValueError: a subject occurs in two splits.
+    """
+    splits = [split for split in (train, validation, test) if split is not None]
+    for i, split in enumerate(splits):
+        for other in splits[i + 1 :]:
+            refuse_shared_subjects(split, other)
+    names = probed_labels(train)
+    parts = [(extract_features(model, part, processor, **run).backbone, corpus_labels(part, names)) for part in splits]
+    return linear_probe(*parts)
+
+
+def probed_labels(corpus: Dataset) -> dict[str, list[str]]:
+    """Label sets that a corpus codes, and their labels."""
+    names = {set_name: corpus_label_names(corpus, set_name) for set_name in KINDS}
+    return {set_name: labels for set_name, labels in names.items() if labels}
+
+
+def corpus_labels(corpus: Dataset, names: dict[str, list[str]]) -> dict[str, np.ndarray]:
+    """(N, K) labels of each set in {0, 1, NaN}; an action unit that the corpus does not code is NaN throughout."""
+    values = {}
+    for set_name, labels in names.items():
+        if set_name == "expression":
+            values[set_name] = expression_labels(corpus, labels)
+            continue
+        coded = [i for i, label in enumerate(labels) if label in corpus.features["action_units"]]
+        values[set_name] = np.full((len(corpus), len(labels)), np.nan, dtype=np.float32)
+        values[set_name][:, coded] = action_unit_labels(corpus, [labels[i] for i in coded])
+    return values
+
+
+def refuse_shared_subjects(fitted: Dataset, scored: Dataset) -> None:
+    """Raises ValueError when a subject, known by corpus and id, occurs in both."""
+    shared = sorted(_subjects(fitted) & _subjects(scored))
+    if shared:
+        shown = ", ".join(subject for _, subject in shared[:5]) + (", …" if len(shared) > 5 else "")
+        raise ValueError(
+            f"{len(shared)} subjects ({shown}) occur both among the frames that are scored and among those that "
+            "something is fitted on: scores would be inflated. Split by subject_id."
+        )
+
+
+def _subjects(dataset: Dataset) -> set[tuple[str, str]]:
+    pairs = zip(dataset["corpus"][:], dataset["subject_id"][:], strict=True)
+    return {(corpus or "", subject) for corpus, subject in pairs if subject is not None}
+
+
+def _counts(dataset: Dataset) -> dict:
+    return {"frames": len(dataset), "subjects": len(_subjects(dataset))}
+
+
+def _score_label_sets(model, processor, validation, scored, separate: bool, label_sets: list[dict], run) -> dict:
+    """Scores of each label set; thresholds are fitted on `validation` and applied if `scored` is `separate`."""
+    for_thresholds = predict(model, validation, processor, **run)
+    probabilities = predict(model, scored, processor, **run) if separate else for_thresholds
+    scores, start = {}, 0
+    for label_set in label_sets:
+        name, labels = label_set["name"], label_set["labels"]
+        if name not in KINDS:
+            raise ValueError(f"The checkpoint has a label set {name!r}; corpora know {list(KINDS)}.")
+        columns = slice(start, start + len(labels))
+        start = columns.stop
+        truth = corpus_labels(scored, {name: labels})[name]
+        if KINDS[name] == "single_label":
+            full = single_label_scores(probabilities[:, columns], truth)
+            counts = [sum(row) for row in full["confusion"]]
+            scores[name] = {k: full[k] for k in ("accuracy", "macro_f1", "uar", "confusion", "known", "unknown")}
+            scores[name]["labels"] = _by_label(labels, f1=full["f1"], recall=full["recall"], frames=counts)
+            continue
+        validation_truth = corpus_labels(validation, {name: labels})[name]
+        thresholds = fit_thresholds(for_thresholds[:, columns], validation_truth)
+        # What cannot be fitted here keeps the threshold that the checkpoint came with.
+        kept = np.array(label_set.get("thresholds") or [0.5] * len(labels))
+        thresholds = np.where((validation_truth == 1).any(axis=0), thresholds, kept).tolist()
+        label_set["thresholds"] = thresholds
+        full = multi_label_scores(probabilities[:, columns], truth, thresholds if separate else None)
+        per_label = {k: full.pop(k) for k in ("f1", "f1_at_half", "auroc", "positives", "known") if k in full}
+        scores[name] = full | {"labels": _by_label(labels, **per_label, threshold=thresholds)}
+    return scores
+
+
+def _by_label(labels: list[str], **columns) -> dict[str, dict]:
+    return {label: {key: values[i] for key, values in columns.items()} for i, label in enumerate(labels)}
+
+
+def load_model_and_processor(checkpoint: str):
+    """Model and processor of a run folder or Hub id, the model with its head if it was saved with one."""
+    config = AutoConfig.from_pretrained(checkpoint)
+    headed = "CLEFForImageClassification" in (config.architectures or [])
+    auto_class = AutoModelForImageClassification if headed else AutoModel
+    return auto_class.from_pretrained(checkpoint), AutoProcessor.from_pretrained(checkpoint)
+
+
+def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
+    """Name, root and options of the corpus: those given, else those of the run folder's recipe."""
+    if options.corpus is not None:
+        return options.corpus, options.root, options.corpus_options
+    recipe_file = Path(options.checkpoint, "recipe.yaml")
+    recipe = yaml.safe_load(recipe_file.read_text()) if recipe_file.is_file() else {}
+    if not recipe.get("corpus"):
+        raise ValueError(f"{recipe_file} names no corpus; say which one to evaluate on with --corpus.")
+    corpus_options = options.corpus_options or recipe.get("corpus_options") or {}
+    return recipe["corpus"], options.root or recipe.get("root"), corpus_options
+
+
+def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
+    """Puts the label sets' thresholds into `folder/config.json` and leaves everything else there as it is."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for saved, fitted in zip(config["label_sets"], label_sets, strict=True):
+        if fitted.get("thresholds") is not None:
+            saved["thresholds"] = fitted["thresholds"]
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def main(options: EvaluationOptions) -> dict:
+    name, root, corpus_options = corpus_of(options)
+    test, validation = (
+        load_corpus(name, root=root, split=split, **corpus_options)
+        for split in (options.split, options.threshold_split)
+    )
+    model, processor = load_model_and_processor(options.checkpoint)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    run = {"batch_size": options.batch_size, "device": device, "num_workers": options.workers}
+    features = extract_features(model, test, processor, **run)
+    result = evaluate_checkpoint(model, processor, validation, test, seed=options.seed, features=features, **run)
+    result["data"] |= {"corpus": name, "corpus_options": corpus_options, "split": options.split}
+    if options.probe_fractions:
+        train = load_corpus(name, root=root, split="train", **corpus_options)
+        result["linear_probe"] = _probes(options, model, processor, train, validation, test, features, run)
+
+    print(score_table(result))
+    folder = Path(options.checkpoint)
+    if folder.is_dir() and options.write_thresholds and "action_units" in result:
+        write_thresholds(folder, model.config.label_sets)
+        print(f"thresholds written to {folder / 'config.json'}")
+    output = Path(options.output) if options.output else folder
+    if options.output or folder.is_dir():
+        output.mkdir(parents=True, exist_ok=True)
+        write_metrics(output, evaluation=result)
+        print(f"scores written to {output / 'metrics.json'}")
+    else:
+        print("scores not written: the checkpoint is no local folder; name one with --output")
+    return result
+
+
+def _probes(options, model, processor, train, validation, test, test_features, run) -> dict:
+    """Probes at each label fraction; features are extracted once, for the largest fraction's frames."""
+    refuse_shared_subjects(train, validation)
+    refuse_shared_subjects(train, test)
+    names = probed_labels(train)
+    subjects = np.array(train["subject_id"][:])
+    chosen = {f: choose_labelled(subjects, float(f), "frame", options.seed) for f in options.probe_fractions}
+    needed = np.unique(np.concatenate(list(chosen.values())))
+    train = train.select(needed)
+    train_x, train_y = extract_features(model, train, processor, **run).backbone, corpus_labels(train, names)
+    validation_x = extract_features(model, validation, processor, **run).backbone
+    scores = {}
+    for fraction, frames in chosen.items():
+        rows = np.searchsorted(needed, frames)
+        scores[fraction] = linear_probe(
+            (train_x[rows], {set_name: y[rows] for set_name, y in train_y.items()}),
+            (validation_x, corpus_labels(validation, names)),
+            (test_features.backbone, corpus_labels(test, names)),
+        )
+    return scores
+
+
+def with_checkpoint_flag(argv: list[str]) -> list[str]:
+    """Lets the checkpoint stand first, as `evaluate.py RUN_FOLDER …`."""
+    positional = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
+    return ["--checkpoint", *argv] if positional else argv
+
+
+if __name__ == "__main__":
+    main(parse_options(EvaluationOptions, with_checkpoint_flag(sys.argv[1:])))
