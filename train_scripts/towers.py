@@ -2,11 +2,13 @@
 
 import hashlib
 import importlib.util
+import re
+import string
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -163,15 +165,17 @@ def _square(size: int) -> dict[str, int]:
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer trained on the project's own texts: deterministic, and needs no download."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    """A WordPiece tokenizer over the words of the project's own texts and single letters: needs no download."""
     texts = [activity_text(key) for key in ACTIVITIES]
     texts += [f"{text.name} {text.description}" for text in (*ACTION_UNITS.values(), *EXPRESSIONS.values())]
-    trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([*texts, *DESCRIPTION_TEMPLATES], trainer)
+    words = sorted(set(re.findall(r"[a-z]+|[^\sa-z]", " ".join([*texts, *DESCRIPTION_TEMPLATES]).lower())))
+    letters = [prefix + letter for prefix in ("", "##") for letter in string.ascii_lowercase + string.digits]
+    # Written down rather than trained: training breaks ties differently in every run.
+    tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *words])
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
     tokenizer.post_processor = processors.BertProcessing(*ends)
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}

@@ -12,11 +12,22 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForPreTraining, AutoProcessor
+from transformers import (
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoProcessor,
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    ViTConfig,
+    ViTModel,
+)
 
 import modeling_clef  # noqa: F401
 from train_scripts.options import parse_options
 from train_scripts.pretrain import PretrainingOptions, main
+from train_scripts.towers import tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,20 +70,25 @@ def test_two_steps_leave_a_folder_that_loads_and_says_how_it_was_made(launch, fl
 
 
 def test_two_processes_train_the_weights_of_one(launch, flags, tmp_path):
-    # Batch norm sees half a batch in each process, so the tower has none: layer norms only.
-    from transformers import ViTConfig, ViTModel
-
+    # Towers without batch norm, which sees half a batch in each process, and without dropout, which differs by process.
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    ViTModel(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(tmp_path / "tower")
-    flags = [*flags, "--vision_tower", tmp_path / "tower", "--max_steps", 2, "--warmup", 0, "--learning_rate", "1e-2"]
+    ViTModel(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(tmp_path / "vision")
+    tokenizer = tiny_tokenizer()
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes, **no_dropout)).save_pretrained(tmp_path / "text")
+    tokenizer.save_pretrained(tmp_path / "text")
+    flags = [*flags, "--vision_tower", tmp_path / "vision", "--text_tower", tmp_path / "text"]
+    flags += ["--max_steps", 2, "--warmup", 0, "--learning_rate", "1e-2"]
     launch("pretrain", *flags, "--output", tmp_path / "one")
     launch("pretrain", *flags, "--output", tmp_path / "two", "--batch_size", 4, processes=2)
-    one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(tmp_path / "tower")
+    one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(tmp_path / "vision")
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-4, msg=name)
+        # Attention does not depend on the keys' bias: its gradient is rounding, which Adam blows up.
+        if "key.bias" not in name and "k_proj.bias" not in name:
+            torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
     name = "embeddings.patch_embeddings.projection.weight"
-    assert (one[f"clef.vision_model.{name}"] - start[name]).abs().max() > 5e-3
+    assert (one[f"clef.vision_model.{name}"] - start[name]).abs().max() > 1e-2
 
 
 def test_processes_that_do_not_know_each_other_are_refused(launch, flags, tmp_path):
@@ -144,10 +160,6 @@ def test_a_loss_at_chance_is_said_so(flags, tmp_path, capsys):
 
 
 def test_a_clip_checkpoint_is_a_starting_point(tmp_path, small_corpus):
-    from transformers import CLIPConfig, CLIPModel
-
-    from train_scripts.towers import tiny_tokenizer
-
     tokenizer = tiny_tokenizer()
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     text = sizes | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.sep_token_id}
