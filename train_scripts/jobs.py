@@ -109,7 +109,7 @@ def _fingerprints(jobs: list[Job]) -> dict[str, str]:
     digest = hashlib.sha256()
     for package in ("modeling_clef", "processing", "train_scripts"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            if path.name not in ("report.py", "quickstart.py", "jobs.py"):
+            if not path.name.startswith(("report", "results_table", "quickstart", "jobs")):
                 digest.update(path.read_bytes())
     code, fingerprints = digest.hexdigest(), {}
     for job in jobs:
