@@ -1,0 +1,34 @@
+"""The network. Importing this package makes transformers' Auto classes know CLEF."""
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForPreTraining,
+    AutoModelForZeroShotImageClassification,
+    AutoProcessor,
+)
+
+from processing import CLEFImageProcessor, CLEFProcessor
+
+from .configuration_clef import CLEFConfig
+from .label_sets_clef import build_label_set
+from .modeling_clef import CLEFForImageClassification, CLEFForPreTraining, CLEFModel, CLEFPreTrainedModel
+
+AutoConfig.register("clef", CLEFConfig, exist_ok=True)
+AutoModel.register(CLEFConfig, CLEFModel, exist_ok=True)
+AutoModelForZeroShotImageClassification.register(CLEFConfig, CLEFModel, exist_ok=True)
+AutoModelForPreTraining.register(CLEFConfig, CLEFForPreTraining, exist_ok=True)
+AutoModelForImageClassification.register(CLEFConfig, CLEFForImageClassification, exist_ok=True)
+AutoImageProcessor.register(CLEFConfig, image_processor_classes={"pil": CLEFImageProcessor}, exist_ok=True)
+AutoProcessor.register(CLEFConfig, CLEFProcessor, exist_ok=True)
+
+__all__ = [
+    "CLEFConfig",
+    "CLEFForImageClassification",
+    "CLEFForPreTraining",
+    "CLEFModel",
+    "CLEFPreTrainedModel",
+    "build_label_set",
+]
