@@ -72,7 +72,8 @@ class _Running:
             self.process = subprocess.Popen(
                 [sys.executable, *job.command], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
-        self.bar = tqdm(desc=job.name, unit="step", position=position, leave=False, miniters=1, mininterval=0)
+        # No bar where there is no terminal: redrawn lines would fill a log.
+        self.bar = tqdm(desc=job.name, unit="step", position=position, leave=False, disable=None)
 
     def finished(self) -> bool:
         code = self.process.poll()

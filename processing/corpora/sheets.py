@@ -72,7 +72,7 @@ def activities(image_size: int = 128, seed: int = 0, subjects: int = 6) -> Image
             values = clip_action_units(seed, number, activity, frames)[frame : frame + 1]
             nuisance = _nuisances(seed, number, activity, frames)[frame]
             faces.extend(render_faces([_identity(seed, number)], [nuisance], values, image_size))
-            captions.append(f"{name}: {name_expressions(values)[0]}")
+            captions.append(f"{name}\n{name_expressions(values)[0]}")
     return _grid(faces, captions, len(ACTIVITIES))
 
 
@@ -123,19 +123,19 @@ def _frontal(identity: Identity, rows: np.ndarray, image_size: int) -> np.ndarra
 
 
 def _grid(faces, captions: list[str], columns: int) -> Image.Image:
-    size = len(faces[0])
+    size, header = len(faces[0]), CAPTION * (1 + max(caption.count("\n") for caption in captions))
     rows = -(-len(faces) // columns)
-    sheet = Image.new(
-        "RGB", (columns * (size + MARGIN) + MARGIN, rows * (size + CAPTION + MARGIN) + MARGIN), (255, 255, 255)
-    )
+    width, height = columns * (size + MARGIN) + MARGIN, rows * (size + header + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, height), (255, 255, 255))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(9, min(12, size // 10)))
     for index, (face, caption) in enumerate(zip(faces, captions, strict=True)):
         left = MARGIN + index % columns * (size + MARGIN)
-        top = MARGIN + index // columns * (size + CAPTION + MARGIN)
-        while caption and pen.textlength(caption, font=font) > size:
-            caption = caption[:-1]
-        pen.text((left + 1, top), caption, fill=(40, 40, 40), font=font)
-        sheet.paste(Image.fromarray(np.asarray(face)), (left, top + CAPTION))
+        top = MARGIN + index // columns * (size + header + MARGIN)
+        for number, line in enumerate(caption.split("\n")):
+            while line and pen.textlength(line, font=font) > size:
+                line = line[:-1]
+            pen.text((left + 1, top + number * CAPTION), line, fill=(40, 40, 40), font=font)
+        sheet.paste(Image.fromarray(np.asarray(face)), (left, top + header))
     return sheet
 
 

@@ -142,9 +142,8 @@ def _render_corpus(folder: Path, options: dict, num_proc: int) -> None:
         schema = face_features(ACTION_UNITS).arrow_schema
         rows_per_subject = len(ACTIVITIES) * options["frames"]
         size = options["image_size"]
-        with tqdm(
-            total=options["subjects"] * rows_per_subject, unit="face", desc=f"Drawing synthetic faces ({size} px)"
-        ) as progress:
+        total, title = options["subjects"] * rows_per_subject, f"drawing synthetic faces ({size} px)"
+        with tqdm(total=total, unit="face", desc=title) as progress:
             for split, numbers in members.items():
                 clips = [(subject, activity) for subject in numbers for activity in range(len(ACTIVITIES))]
                 with pa.OSFile(str(temporary / f"{split}.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as out:

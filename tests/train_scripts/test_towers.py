@@ -52,13 +52,10 @@ def test_the_tiny_tokenizer_is_the_same_in_every_process():
     code = (
         "from train_scripts.towers import tiny_tokenizer as t; print(t()('lip corner puller, AU12: xyz')['input_ids'])"
     )
-    outputs = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    }
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     tokenizer = tiny_tokenizer()
     ids = tokenizer("lip corner puller, AU12: xyz")["input_ids"]
-    assert outputs == {f"{ids}\n"}
+    assert elsewhere == f"{ids}\n"
     assert tokenizer.unk_token_id not in ids
 
 

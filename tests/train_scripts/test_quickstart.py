@@ -1,0 +1,54 @@
+"""The quickstart in a miniature that still shows the direction of what it claims."""
+
+import json
+
+import pytest
+from transformers import AutoModel, AutoModelForImageClassification
+
+import modeling_clef  # noqa: F401
+from train_scripts.results_table import as_markdown, result_rows
+
+FLAGS = ["--subjects", 18, "--frames", 10, "--image_size", 32, "--text_tower", "tiny", "--pretraining_epochs", 12]
+FLAGS += ["--finetuning_steps", 5, "--fractions", "0.2"]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("quickstart")
+
+
+def test_activities_teach_behaviour_and_not_identity(launch, output, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(output / "cache"))
+    first = launch("quickstart", *FLAGS, "--output", output)
+    assert "linear probe, 20 % labels: AU F1" in first.stdout and str(output / "model") in first.stdout
+
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["seed"] == 0 and metrics["seconds"]["total"] > 0
+    clef, instance, scratch = (metrics["arms"][arm] for arm in ("clef", "instance", "scratch"))
+    probes = [arm["linear_probe"]["0.2"] for arm in (clef, instance)]
+    assert probes[0]["action_units"]["mean_f1"] > 1.2 * probes[1]["action_units"]["mean_f1"]
+    assert probes[0]["action_units"]["mean_auroc"] > 0.03 + probes[1]["action_units"]["mean_auroc"]
+    assert probes[0]["expression"]["accuracy"] > probes[1]["expression"]["accuracy"]
+    tuned = [arm["fine_tuned"]["0.2"]["action_units"]["mean_f1"] for arm in (clef, instance, scratch)]
+    assert tuned[0] > max(tuned[1:])
+    names = ("projection_nearest_neighbour", "projection_linear", "backbone_linear")
+    assert all(clef["identity"][name] < instance["identity"][name] for name in names)
+    assert "linear_probe" not in scratch
+
+    html = (output / "report.html").read_text()
+    assert html.startswith("<!") and "base64" in html
+    AutoModel.from_pretrained(output / "model")
+    assert len(AutoModelForImageClassification.from_pretrained(output / "model").config.id2label) == 24
+
+    second = launch("quickstart", *FLAGS, "--output", output)
+    assert second.stderr.count("done before") + second.stdout.count("done before") == 7
+    assert json.loads((output / "metrics.json").read_text())["arms"] == metrics["arms"]
+
+
+def test_several_seeds_are_shown_with_their_spread():
+    arms = {"clef": {"identity": {"backbone_linear": 0.5}}, "instance": {"identity": {}}, "scratch": {}}
+    spread = {"clef": {"identity": {"backbone_linear": 0.012}}, "instance": {}, "scratch": {}}
+    rows = result_rows({"arms": arms, "spread": spread}, ["0.05"])
+    assert rows[-1] == ["identity found, backbone, linear", "50.0 ± 1.2", "–", "–"]
+    lines = as_markdown(rows).splitlines()
+    assert len({len(line) for line in lines}) == 1 and set(lines[1]) == {"|", "-"}
