@@ -21,9 +21,9 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoProcessor
 
 import modeling_clef  # noqa: F401  (registers the Auto classes)
-from processing.corpora import action_unit_labels, expression_labels, load_corpus
+from processing.corpora import load_corpus
 from train_scripts.data import choose_labelled
-from train_scripts.labels import corpus_label_names
+from train_scripts.labels import corpus_label_names, corpus_labels
 from train_scripts.options import CorpusOptions, option, parse_options
 from train_scripts.predict import Features, extract_features, predict
 from train_scripts.probes import KINDS, identity_probe, linear_probe, multi_label_scores, single_label_scores
@@ -128,28 +128,19 @@ def probe_checkpoint(
     for i, split in enumerate(splits):
         for other in splits[i + 1 :]:
             refuse_shared_subjects(split, other)
-    names = probed_labels(train)
-    parts = [(extract_features(model, part, processor, **run).backbone, corpus_labels(part, names)) for part in splits]
+    names = _coded_labels(train)
+    parts = [(extract_features(model, part, processor, **run).backbone, _labels_by_set(part, names)) for part in splits]
     return linear_probe(*parts)
 
 
-def probed_labels(corpus: Dataset) -> dict[str, list[str]]:
+def _coded_labels(corpus: Dataset) -> dict[str, list[str]]:
     """Label sets that a corpus codes, and their labels."""
     names = {set_name: corpus_label_names(corpus, set_name) for set_name in KINDS}
     return {set_name: labels for set_name, labels in names.items() if labels}
 
 
-def corpus_labels(corpus: Dataset, names: dict[str, list[str]]) -> dict[str, np.ndarray]:
-    """(N, K) labels of each set in {0, 1, NaN}; an action unit that the corpus does not code is NaN throughout."""
-    values = {}
-    for set_name, labels in names.items():
-        if set_name == "expression":
-            values[set_name] = expression_labels(corpus, labels)
-            continue
-        coded = [i for i, label in enumerate(labels) if label in corpus.features["action_units"]]
-        values[set_name] = np.full((len(corpus), len(labels)), np.nan, dtype=np.float32)
-        values[set_name][:, coded] = action_unit_labels(corpus, [labels[i] for i in coded])
-    return values
+def _labels_by_set(corpus: Dataset, names: dict[str, list[str]]) -> dict[str, np.ndarray]:
+    return {set_name: corpus_labels(corpus, set_name, labels) for set_name, labels in names.items()}
 
 
 def refuse_shared_subjects(fitted: Dataset, scored: Dataset) -> None:
@@ -183,14 +174,14 @@ def _score_label_sets(model, processor, validation, scored, separate: bool, labe
             raise ValueError(f"The checkpoint has a label set {name!r}; corpora know {list(KINDS)}.")
         columns = slice(start, start + len(labels))
         start = columns.stop
-        truth = corpus_labels(scored, {name: labels})[name]
+        truth = corpus_labels(scored, name, labels)
         if KINDS[name] == "single_label":
             full = single_label_scores(probabilities[:, columns], truth)
             counts = [sum(row) for row in full["confusion"]]
             scores[name] = {k: full[k] for k in ("accuracy", "macro_f1", "uar", "confusion", "known", "unknown")}
             scores[name]["labels"] = _by_label(labels, f1=full["f1"], recall=full["recall"], frames=counts)
             continue
-        validation_truth = corpus_labels(validation, {name: labels})[name]
+        validation_truth = corpus_labels(validation, name, labels)
         thresholds = fit_thresholds(for_thresholds[:, columns], validation_truth)
         # What cannot be fitted here keeps the threshold that the checkpoint came with.
         kept = np.array(label_set.get("thresholds") or [0.5] * len(labels))
@@ -221,7 +212,10 @@ def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
     recipe_file = Path(options.checkpoint, "recipe.yaml")
     recipe = yaml.safe_load(recipe_file.read_text()) if recipe_file.is_file() else {}
     if not recipe.get("corpus"):
-        raise ValueError(f"{recipe_file} names no corpus; say which one to evaluate on with --corpus.")
+        raise ValueError(
+            f"got the checkpoint {options.checkpoint!r} without a recipe.yaml beside it that names a corpus: check the "
+            "folder, or say with --corpus what to evaluate on."
+        )
     corpus_options = options.corpus_options or recipe.get("corpus_options") or {}
     return recipe["corpus"], options.root or recipe.get("root"), corpus_options
 
@@ -273,20 +267,20 @@ def _probes(options, model, processor, train, validation, test, test_features, r
     """Probes at each label fraction; features are extracted once, for the largest fraction's frames."""
     refuse_shared_subjects(train, validation)
     refuse_shared_subjects(train, test)
-    names = probed_labels(train)
+    names = _coded_labels(train)
     subjects = np.array(train["subject_id"][:])
     chosen = {f: choose_labelled(subjects, float(f), "frame", options.seed) for f in options.probe_fractions}
     needed = np.unique(np.concatenate(list(chosen.values())))
     train = train.select(needed)
-    train_x, train_y = extract_features(model, train, processor, **run).backbone, corpus_labels(train, names)
+    train_x, train_y = extract_features(model, train, processor, **run).backbone, _labels_by_set(train, names)
     validation_x = extract_features(model, validation, processor, **run).backbone
     scores = {}
     for fraction, frames in chosen.items():
         rows = np.searchsorted(needed, frames)
         scores[fraction] = linear_probe(
             (train_x[rows], {set_name: y[rows] for set_name, y in train_y.items()}),
-            (validation_x, corpus_labels(validation, names)),
-            (test_features.backbone, corpus_labels(test, names)),
+            (validation_x, _labels_by_set(validation, names)),
+            (test_features.backbone, _labels_by_set(test, names)),
         )
     return scores
 

@@ -150,8 +150,9 @@ def main(options: FinetuningOptions) -> Path:
             labelled_frames=len(labelled),
             evaluation=scores,
         )
+        done = "fitted a linear head" if options.linear_probe else f"fine-tuned {report['steps']} steps"
         print(
-            f"fine-tuned {report['steps']} steps in {report['seconds']:.0f} s; "
+            f"{done} in {report['seconds']:.0f} s; "
             f"{'test' if options.test else 'validation'} subjects: {summary(scores)}; written to {folder}"
         )
     accelerator.end_training()
@@ -161,7 +162,9 @@ def main(options: FinetuningOptions) -> Path:
 def _fit_linear_head(model, processor, labelled, labels, validation) -> dict:
     """Fits the classifier on the tower's features; its regularisation is chosen on the validation subjects."""
     began = time.perf_counter()
-    features, validation_features = (extract_features(model, c, processor).backbone for c in (labelled, validation))
+    features, validation_features = (
+        extract_features(model, corpus, processor, progress=False).backbone for corpus in (labelled, validation)
+    )
     validation_labels = label_matrix(validation, model.config.label_sets)
     for label_set in model.config.label_sets:
         columns = model.label_slices[label_set["name"]]

@@ -51,10 +51,20 @@ def make_label_sets(corpus: Dataset, set_names: list[str], processor: CLEFProces
     return sets
 
 
+def corpus_labels(corpus: Dataset, set_name: str, labels: list[str]) -> np.ndarray:
+    """Float32 (rows, labels) in {0, 1}, NaN where unknown; an action unit that the corpus does not code is NaN
+    throughout."""
+    if set_name == "expression":
+        return expression_labels(corpus, labels)
+    coded = [i for i, label in enumerate(labels) if label in corpus.features["action_units"]]
+    values = np.full((len(corpus), len(labels)), np.nan, dtype=np.float32)
+    values[:, coded] = action_unit_labels(corpus, [labels[i] for i in coded])
+    return values
+
+
 def label_matrix(corpus: Dataset, label_sets: list[dict]) -> np.ndarray:
-    """Float32 (rows, K) over all sets in their order, in {0, 1}, NaN where a row's label is unknown."""
-    read = {"action_units": action_unit_labels, "expression": expression_labels}
-    return np.concatenate([read[s["name"]](corpus, s["labels"]) for s in label_sets], axis=1)
+    """`corpus_labels` of all sets side by side, (rows, K) in the order of the model's logits."""
+    return np.concatenate([corpus_labels(corpus, s["name"], s["labels"]) for s in label_sets], axis=1)
 
 
 def balancing_weights(labels: np.ndarray, problem_type: str, limit: float = 10.0) -> list[float]:

@@ -88,7 +88,9 @@ def _run(
         model.to(device)
     parameter = next(model.parameters())
     # Each item is a whole batch; three in flight per worker at most, so that memory stays small.
-    loader = DataLoader(_PreparedBatches(dataset, processor, batch_size), batch_size=None, num_workers=num_workers)
+    batches = _PreparedBatches(dataset, processor, batch_size)
+    # A generator of its own: a loader draws a seed, which in the middle of a training would shift the run's dropout.
+    loader = DataLoader(batches, batch_size=None, num_workers=num_workers, generator=torch.Generator())
     parts = []
     # no_grad rather than inference_mode: label embeddings cached on the way may later meet autograd.
     with _eval_mode(model), torch.no_grad(), tqdm(total=len(dataset), unit="image", disable=not progress) as bar:

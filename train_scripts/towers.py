@@ -44,7 +44,7 @@ def make_processor(options: TrainingOptions) -> CLEFProcessor:
             per_image_normalization=from_nothing,
         )
         return CLEFProcessor(image_processor, _tokenizer(options.text_tower))
-    known = AutoConfig.from_pretrained(options.init_from)
+    known = _config_of(options.init_from)
     if known.model_type == "clef":
         processor = CLEFProcessor.from_pretrained(options.init_from)
         if options.image_size is not None:
@@ -147,8 +147,18 @@ def _text_config(text_tower: str, tokenizer) -> PreTrainedConfig:
 
 def _tower_config(source, part: str) -> PreTrainedConfig:
     """The tower's configuration; of a dual encoder, the part asked for."""
-    config = AutoConfig.from_pretrained(source)
+    config = _config_of(source)
     return getattr(config, part, config)
+
+
+def _config_of(source) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{str(source)!r} is neither a folder that holds a model of transformers nor one on the Hub that can be "
+            f"reached from here: {error}"
+        ) from error
 
 
 def _copy_tower(source, config: PreTrainedConfig, tower) -> None:

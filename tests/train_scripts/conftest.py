@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +18,12 @@ def corpus_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_corpus(corpus_cache):
     return {"subjects": 9, "frames": 2, "image_size": 32, "cache_dir": str(corpus_cache)}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """Accelerate keeps the first precision of a process for good; each test starts anew."""
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture

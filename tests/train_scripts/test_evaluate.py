@@ -13,7 +13,7 @@ import yaml
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining
 from processing.corpora import action_unit_labels, expression_labels, load_corpus
 from train_scripts import evaluate as script
-from train_scripts.labels import make_label_sets
+from train_scripts.labels import corpus_labels, make_label_sets
 from train_scripts.options import TrainingOptions, parse_options
 from train_scripts.predict import predict
 from train_scripts.thresholds import fit_thresholds
@@ -171,7 +171,7 @@ def test_a_label_without_positive_frame_keeps_its_threshold(model, processor, co
 
 
 def test_action_units_that_the_corpus_does_not_code_are_unknown(corpora):
-    labels = script.corpus_labels(corpora["test"], {"action_units": ["AU12", "AU27"]})["action_units"]
+    labels = corpus_labels(corpora["test"], "action_units", ["AU12", "AU27"])
     assert np.isnan(labels[:, 1]).all()
     assert np.array_equal(labels[:, :1], action_unit_labels(corpora["test"], ["AU12"]))
 
@@ -223,7 +223,7 @@ def test_the_corpus_comes_from_the_options_or_the_recipe(tmp_path):
     def corpus_of(*arguments):
         return script.corpus_of(parse_options(script.EvaluationOptions, ["--checkpoint", str(tmp_path), *arguments]))
 
-    with pytest.raises(ValueError, match="names no corpus.*--corpus"):
+    with pytest.raises(ValueError, match="names a corpus.*--corpus"):
         corpus_of()
     recipe = {"corpus": "bp4d", "root": "/data", "corpus_options": {"fold": 1}, "epochs": 3}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -73,6 +73,11 @@ def test_a_linear_probe_leaves_the_towers_as_they_are(flags, tmp_path):
     assert json.loads((tmp_path / "probe" / "metrics.json").read_text())["stage"] == "linear probe"
 
 
+def test_validation_scores_are_shown_on_the_way(flags, tmp_path, capsys):
+    run(flags, "--max_steps", 2, "--eval_steps", 1, "--output", tmp_path, "--test", "false")
+    assert "step 1: validation subjects AU F1 at .5" in capsys.readouterr().out
+
+
 def test_a_fraction_of_the_labels_is_drawn_as_asked(flags, tmp_path, capsys):
     run(flags, "--label_fraction", 0.2, "--label_fraction_by", "subject", "--max_steps", 1, "--output", tmp_path)
     assert "16 of 96 training frames are labelled, of 1 subjects" in capsys.readouterr().out

