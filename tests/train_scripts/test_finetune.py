@@ -78,6 +78,35 @@ def test_validation_scores_are_shown_on_the_way(flags, tmp_path, capsys):
     assert "step 1: validation subjects AU F1 at .5" in capsys.readouterr().out
 
 
+def test_a_trained_head_goes_on_with_its_own_labels_only(flags, tmp_path):
+    def biases(name):
+        return load_file(tmp_path / name / "model.safetensors")["label_head.biases"]
+
+    still = ["--test", "false", "--max_steps", 1, "--warmup", 0, "--learning_rate", "1e-9"]
+    run(
+        flags,
+        "--test",
+        "false",
+        "--max_steps",
+        2,
+        "--warmup",
+        0,
+        "--learning_rate",
+        1.0,
+        "--output",
+        tmp_path / "first",
+    )
+    assert (biases("first")[:17] + 2).abs().min() > 0.1
+    run(flags, *still, "--init_from", tmp_path / "first", "--output", tmp_path / "same")
+    torch.testing.assert_close(biases("same"), biases("first"))
+    other = [*still, "--label_sets", "expression", "--init_from", tmp_path / "first"]
+    run(flags, *other, "--output", tmp_path / "other")
+    torch.testing.assert_close(biases("other"), torch.zeros(7), rtol=0, atol=1e-6)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "other"))
+    name = "clef.visual_projection.weight"
+    torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+
+
 def test_a_fraction_of_the_labels_is_drawn_as_asked(flags, tmp_path, capsys):
     run(flags, "--label_fraction", 0.2, "--label_fraction_by", "subject", "--max_steps", 1, "--output", tmp_path)
     assert "16 of 96 training frames are labelled, of 1 subjects" in capsys.readouterr().out
