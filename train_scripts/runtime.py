@@ -107,7 +107,9 @@ def train(
     folder, accumulate = Path(options.output), options.gradient_accumulation
     optimizer = make_optimizer(model, options)
     if options.activation_checkpointing:
-        model.activation_checkpointing_enable()
+        # The name since transformers 5.21, and the one before.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable()
     if options.compile:
         model.clef.vision_model.compile()
         model.clef.text_model.compile()
