@@ -6,6 +6,7 @@ python train_scripts/evaluate.py user/checkpoint --corpus synthetic --corpus_opt
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,6 +234,10 @@ def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
 
 
 def main(options: EvaluationOptions) -> dict:
+    # One process is enough, and two would write the same files.
+    if int(os.environ.get("RANK", 0)):
+        print("evaluation runs in one process; this one has nothing to do")
+        return {}
     name, root, corpus_options = corpus_of(options)
     test, validation = (
         load_corpus(name, root=root, split=split, **corpus_options)

@@ -219,6 +219,12 @@ def test_the_checkpoint_may_stand_first():
     assert script.with_checkpoint_flag(["recipe.yaml", "--checkpoint", "run"])[0] == "recipe.yaml"
 
 
+def test_two_processes_do_the_work_of_one(launch, run_folder):
+    done = launch("evaluate", run_folder, processes=2)
+    assert done.stdout.count("nothing to do") == 1 and done.stdout.count("scores written to") == 1
+    assert "identity" in json.loads((run_folder / "metrics.json").read_text())["evaluation"]
+
+
 def test_the_corpus_comes_from_the_options_or_the_recipe(tmp_path):
     def corpus_of(*arguments):
         return script.corpus_of(parse_options(script.EvaluationOptions, ["--checkpoint", str(tmp_path), *arguments]))
