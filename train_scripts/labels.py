@@ -7,11 +7,9 @@ from modeling_clef import build_label_set
 from processing import CLEFProcessor
 from processing.corpora import action_unit_labels, expression_labels
 from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
+from train_scripts.probes import KINDS
 
-PROBLEM_TYPES = {
-    "action_units": "multi_label_classification",
-    "expression": "single_label_classification",
-}
+PROBLEM_TYPES = {name: f"{kind}_classification" for name, kind in KINDS.items()}
 
 
 def corpus_label_names(corpus: Dataset, set_name: str) -> list[str]:

@@ -16,7 +16,7 @@ from train_scripts.schedule import learning_rate_at
 
 
 def start_accelerator(options: TrainingOptions) -> Accelerator:
-    """An Accelerator that knows as many processes as were started, with everything seeded.
+    """An Accelerator that knows as many processes as were started, with everything seeded and the recipe written down.
 
     Raises:
         RuntimeError: the launcher started another number of processes than Accelerate or the caller believes in:
@@ -41,6 +41,7 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
     set_seed(options.seed)
     if accelerator.is_main_process:
         Path(options.output).mkdir(parents=True, exist_ok=True)
+        save_recipe(options, Path(options.output))
     if options.tracker != "none":
         accelerator.init_trackers("clef")
     accelerator.print(
@@ -122,8 +123,6 @@ def train(
     start = load_checkpoint(checkpoint, accelerator, model, optimizer) if checkpoint else 0
     if options.resume:
         accelerator.print(f"resumed from {checkpoint}" if checkpoint else "nothing to resume from: starting anew")
-    if accelerator.is_main_process:
-        save_recipe(options, folder)
     history = History(folder, accelerator, start)
     batches = iter(make_batches(start * accumulate))
     if checkpoint:

@@ -70,6 +70,7 @@ def test_a_linear_probe_leaves_the_towers_as_they_are(flags, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("clef."))
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "probe")
     assert model.config.head == "linear"
+    assert (tmp_path / "probe" / "recipe.yaml").exists()
     assert json.loads((tmp_path / "probe" / "metrics.json").read_text())["stage"] == "linear probe"
 
 
