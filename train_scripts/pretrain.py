@@ -116,12 +116,13 @@ def main(options: PretrainingOptions) -> Path:
         parts = {"image_image_loss": output.image_image_loss, "image_activity_loss": output.image_activity_loss}
         return {"loss": output.loss} | {name: loss for name, loss in parts.items() if loss is not None}
 
-    # A typical global batch tells what chance and floor are; instance pairs make each image its own group.
-    typical = np.resize(activity_ids, options.batch_size * world)
+    # A typical global batch tells what chance and floor are; instance pairs make each image its own group. Drawn, as
+    # the first rows of a corpus are one clip.
+    typical = np.random.default_rng(options.seed).choice(activity_ids, options.batch_size * world)
     groups = np.arange(len(typical)) if options.image_pairs == "instance" else typical
     levels = {
         "image_image_loss": image_image_levels(groups),
-        "image_activity_loss": image_activity_levels(typical, len(names)),
+        "image_activity_loss": image_activity_levels(typical, len(np.unique(typical))),
     }
     watch = ChanceWatch(options.chance_steps)
 

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,21 @@ def corpus_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_corpus(corpus_cache):
     return {"subjects": 9, "frames": 2, "image_size": 32, "cache_dir": str(corpus_cache)}
+
+
+@pytest.fixture
+def flags(small_corpus):
+    """Options that make both training scripts small."""
+    return [
+        "--corpus_options",
+        json.dumps(small_corpus),
+        "--text_tower",
+        "tiny",
+        "--image_size",
+        "32",
+        "--batch_size",
+        "8",
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -13,20 +13,6 @@ from train_scripts.labels import balancing_weights
 from train_scripts.options import parse_options
 
 
-@pytest.fixture
-def flags(small_corpus):
-    return [
-        "--corpus_options",
-        json.dumps(small_corpus),
-        "--text_tower",
-        "tiny",
-        "--image_size",
-        "32",
-        "--batch_size",
-        "8",
-    ]
-
-
 def run(flags, *more):
     return main(parse_options(FinetuningOptions, [*map(str, flags), *map(str, more)]))
 

@@ -33,20 +33,6 @@ from train_scripts.towers import tiny_tokenizer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def flags(small_corpus):
-    return [
-        "--corpus_options",
-        json.dumps(small_corpus),
-        "--text_tower",
-        "tiny",
-        "--image_size",
-        "32",
-        "--batch_size",
-        "8",
-    ]
-
-
 def weights(folder):
     return load_file(folder / "model.safetensors")
 
@@ -189,6 +175,15 @@ def test_a_loss_at_chance_is_said_so(flags, tmp_path, capsys):
     argv = [*map(str, flags), "--learning_rate", "1e-9", "--max_steps", "2", "--log_steps", "1", "--chance_steps", "2"]
     main(parse_options(PretrainingOptions, [*argv, "--output", str(tmp_path), "--image_text_temperature", "100"]))
     assert "NOT LEARNING YET: image_activity_loss" in capsys.readouterr().out
+
+
+def test_image_pairs_at_chance_are_said_so_on_long_clips_too(corpus_cache, tmp_path, capsys):
+    corpus = {"subjects": 3, "frames": 8, "image_size": 32, "cache_dir": str(corpus_cache)}
+    argv = ["--corpus_options", json.dumps(corpus), "--text_tower", "tiny", "--image_size", "32", "--batch_size", "8"]
+    argv += ["--activity_text", "false", "--image_image_temperature", "100", "--learning_rate", "1e-9"]
+    argv += ["--max_steps", "2", "--log_steps", "1", "--chance_steps", "2", "--output", str(tmp_path)]
+    main(parse_options(PretrainingOptions, argv))
+    assert "NOT LEARNING YET: image_image_loss" in capsys.readouterr().out
 
 
 def test_a_clip_checkpoint_is_a_starting_point(tmp_path, small_corpus):
