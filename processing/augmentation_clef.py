@@ -9,17 +9,55 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .augmentation_pixels_clef import (
+    OCCLUSION_DRAWS,
+    SHADING_DRAWS,
+    add_grain,
+    add_noise,
+    blur,
+    compress,
+    lower_resolution,
+    occlude,
+    per_view,
+    shade,
+    signed,
+)
 from .image_processing_clef import list_of_images, to_rgb_image
 
 # One stream of random numbers a view; each parameter has its place in it, so that switching one on or off leaves the
-# others as they are.
+# others as they are. New parameters go to the end.
 _DRAWS = ("flip", "rotation", "shift_x", "shift_y", "scale", "brightness", "contrast", "red", "green", "blue")
 _DRAWS += ("saturation", "tone", "grayscale", "blur", "noise")
+_DRAWS += ("occlusion", *OCCLUSION_DRAWS, *SHADING_DRAWS, "low_resolution", "resolution", "jpeg", "quality")
+_DRAWS += ("grain", "grain_place")
 
 # Views are made in portions of about this many numbers, so that large crops do not need several times their memory.
 _CHUNK_PIXELS = 1 << 20
 
 _LUMINANCE = (0.299, 0.587, 0.114)
+
+# What `FaceAugmentation.preset` knows. "photographs" covers what separates renders from snapshots of strangers.
+PRESETS: dict[str, dict[str, float]] = {
+    "mild": {},
+    "photographs": {
+        "rotation": 0.15,
+        "shift": 0.06,
+        "scale": 0.12,
+        "flip": 0.5,
+        "brightness": 0.35,
+        "contrast": 0.35,
+        "colour": 0.2,
+        "saturation": 0.5,
+        "tone": 0.5,
+        "grayscale": 0.15,
+        "blur": 1.2,
+        "grain": 0.05,
+        "occlusion": 0.35,
+        "shading": 0.5,
+        "low_resolution": 0.25,
+        "jpeg": 0.25,
+    },
+}
 _GOLDEN = 0x9E3779B97F4A7C15
 _ALL_BITS = 0xFFFFFFFFFFFFFFFF
 
@@ -47,6 +85,13 @@ class FaceAugmentation:
         blur: largest standard deviation of a Gaussian blur, in pixels.
         noise: largest standard deviation of Gaussian pixel noise, of a pixel range of 1 (costs more
             time than all the rest together).
+        occlusion: probability of one or two occluders: soft-edged rectangles and ellipses of any colour, place and
+            direction, which together cover an eighth of the crop at most.
+        shading: largest relative change by a smooth field of light, linear plus quadratic in the place, slightly
+            coloured.
+        low_resolution: probability of an image that is reduced by a factor of 1 to 2.5 and enlarged again.
+        jpeg: probability of JPEG compression, at a quality of 30 to 95.
+        grain: as noise, but cut from one shared field of random numbers: a tenth of the time.
         seed: of the random numbers.
 
     Raises:
@@ -65,10 +110,15 @@ class FaceAugmentation:
     grayscale: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+    occlusion: float = 0.0
+    shading: float = 0.0
+    low_resolution: float = 0.0
+    jpeg: float = 0.0
+    grain: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
-        highest = {"rotation": math.pi, "noise": math.inf, "blur": math.inf}
+        highest = {"rotation": math.pi, "noise": math.inf, "blur": math.inf, "grain": math.inf}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "seed":
@@ -80,6 +130,13 @@ class FaceAugmentation:
                 raise ValueError(
                     f"FaceAugmentation: `{field.name}` must be a number from 0 to {limit:.4g}, got {value!r}."
                 )
+
+    @classmethod
+    def preset(cls, name: str, seed: int = 0) -> "FaceAugmentation":
+        """ "mild": the defaults. "photographs": strong, for training on renders what shall read photographs."""
+        if name not in PRESETS:
+            raise ValueError(f"augmentation preset: got {name!r}, expected one of {', '.join(PRESETS)}.")
+        return cls(**PRESETS[name], seed=seed)
 
     def __call__(
         self, images: Any, sample_ids: Sequence[int], epoch: int, views: int = 2, strength: float = 1.0
@@ -126,22 +183,33 @@ class FaceAugmentation:
         pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
         if self.rotation or self.shift or self.scale:
             pixels = self._warp(pixels, uniform, strength)
+        if self.occlusion:
+            pixels = occlude(pixels, uniform, uniform["occlusion"] < self.occlusion * strength)
+        if self.shading:
+            pixels = shade(pixels, uniform, self.shading * strength)
         if self.blur:
-            pixels = _blur(pixels, self.blur * strength * uniform["blur"], math.ceil(2 * self.blur))
+            pixels = blur(pixels, self.blur * strength * uniform["blur"], math.ceil(2 * self.blur))
         pixels = self._recolour(pixels, uniform, strength)
+        if self.low_resolution:
+            chosen = uniform["low_resolution"] < self.low_resolution * strength
+            pixels = lower_resolution(pixels, uniform["resolution"], chosen)
         if self.noise:
-            pixels = _add_noise(pixels, self.noise * strength * uniform["noise"], keys)
+            pixels = add_noise(pixels, self.noise * strength * uniform["noise"], keys)
+        if self.grain:
+            pixels = add_grain(pixels, self.grain * strength * uniform["grain"], uniform["grain_place"])
+        if self.jpeg:
+            pixels = compress(pixels, uniform["quality"], uniform["jpeg"] < self.jpeg * strength)
         return pixels.clamp_(0, 1)
 
     def _warp(self, pixels: torch.Tensor, uniform: dict, strength: float) -> torch.Tensor:
         height, width = pixels.shape[-2:]
-        angle = self.rotation * strength * _signed(uniform["rotation"])
-        zoom = 1 / (1 + self.scale * strength * _signed(uniform["scale"]))
+        angle = self.rotation * strength * signed(uniform["rotation"])
+        zoom = 1 / (1 + self.scale * strength * signed(uniform["scale"]))
         cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
         # The grid says where each output pixel comes from, in coordinates from -1 to 1, hence the factor 2. Sides of
         # different length stretch these coordinates, hence the ratios.
-        shift_x = 2 * self.shift * strength * _signed(uniform["shift_x"])
-        shift_y = 2 * self.shift * strength * _signed(uniform["shift_y"])
+        shift_x = 2 * self.shift * strength * signed(uniform["shift_x"])
+        shift_y = 2 * self.shift * strength * signed(uniform["shift_y"])
         x, y = _pixel_centres(width), _pixel_centres(height)
         # Sums of a row term and a column term: a matrix product could round differently from batch to batch.
         across_x, down_x = _column(cosine) * x, _column(-sine * height / width) * y + _column(shift_x)
@@ -152,23 +220,23 @@ class FaceAugmentation:
         return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _recolour(self, pixels: torch.Tensor, uniform: dict, strength: float) -> torch.Tensor:
-        contrast = 1 + self.contrast * strength * _signed(uniform["contrast"])
-        gain = contrast * (1 + self.brightness * strength * _signed(uniform["brightness"]))
+        contrast = 1 + self.contrast * strength * signed(uniform["contrast"])
+        gain = contrast * (1 + self.brightness * strength * signed(uniform["brightness"]))
         gains = np.stack(
-            [gain * (1 + self.colour * strength * _signed(uniform[name])) for name in ("red", "green", "blue")], axis=1
+            [gain * (1 + self.colour * strength * signed(uniform[name])) for name in ("red", "green", "blue")], axis=1
         )
         if self.brightness or self.contrast or self.colour:
-            pixels.mul_(torch.from_numpy(gains).float()[:, :, None, None]).add_(_per_view(0.5 - 0.5 * contrast))
+            pixels.mul_(torch.from_numpy(gains).float()[:, :, None, None]).add_(per_view(0.5 - 0.5 * contrast))
         if self.tone:
-            bend = _per_view(self.tone * strength * _signed(uniform["tone"]))
+            bend = per_view(self.tone * strength * signed(uniform["tone"]))
             pixels.clamp_(0, 1)
             pixels.add_((1 - pixels).mul_(pixels).mul_(bend))
         if self.saturation or self.grayscale:
-            saturation = 1 + self.saturation * strength * _signed(uniform["saturation"])
+            saturation = 1 + self.saturation * strength * signed(uniform["saturation"])
             saturation = np.where(uniform["grayscale"] < self.grayscale * strength, 0.0, saturation)
             red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(_LUMINANCE))
-            grey = red.add_(green).add_(blue).mul_(_per_view(1 - saturation))
-            pixels.mul_(_per_view(saturation)).add_(grey)
+            grey = red.add_(green).add_(blue).mul_(per_view(1 - saturation))
+            pixels.mul_(per_view(saturation)).add_(grey)
         return pixels
 
 
@@ -222,44 +290,12 @@ def _uniform(keys: np.ndarray, count: int) -> np.ndarray:
     return (_mix(keys + steps) >> np.uint64(11)) * 2.0**-53
 
 
-def _signed(uniform: np.ndarray) -> np.ndarray:
-    return 2 * uniform - 1
-
-
 def _column(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).float()[:, None]
-
-
-def _per_view(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values).float()[:, None, None, None]
 
 
 def _pixel_centres(count: int) -> torch.Tensor:
     return torch.from_numpy((2 * np.arange(count) + 1) / count - 1).float()
 
 
-def _blur(pixels: torch.Tensor, deviations: np.ndarray, radius: int) -> torch.Tensor:
-    """Gaussian blur, separable; taps beyond two of the largest standard deviation are left out."""
-    offsets = np.arange(-radius, radius + 1)
-    safe = np.maximum(deviations, 1e-3)[:, None]
-    weights = np.exp(-0.5 * (offsets / safe) ** 2)
-    weights = torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float()
-    for dim in (-2, -1):
-        padding = (0, 0, radius, radius) if dim == -2 else (radius, radius, 0, 0)
-        padded = F.pad(pixels, padding, mode="replicate")
-        size = pixels.shape[dim]
-        pixels, product = torch.zeros_like(pixels), torch.empty_like(pixels)
-        for tap in range(2 * radius + 1):
-            torch.mul(padded.narrow(dim, tap, size), weights[:, tap, None, None, None], out=product)
-            pixels.add_(product)
-    return pixels
-
-
-def _add_noise(pixels: torch.Tensor, deviations: np.ndarray, keys: np.ndarray) -> torch.Tensor:
-    noise = np.empty(pixels.shape, dtype=np.float32)
-    for row, key in enumerate(keys):
-        np.random.Generator(np.random.Philox(key=int(key))).standard_normal(out=noise[row], dtype=np.float32)
-    return pixels.add_(torch.from_numpy(noise).mul_(_per_view(deviations)))
-
-
-__all__ = ["FaceAugmentation"]
+__all__ = ["PRESETS", "FaceAugmentation"]

@@ -1,8 +1,8 @@
 """Resumable training state as safetensors and JSON: nothing here is ever unpickled.
 
-A checkpoint is a folder `checkpoints/step_00000100` with the weights that train, buffers, optimizer state and, per
-process, the random generators' state. Order of data, augmentation and learning rate are functions of the step, so
-that there is nothing of them to store.
+A checkpoint is a folder `checkpoints/step_00000100` with the weights that train, buffers, their moving averages (if
+any are kept), optimizer state and, per process, the random generators' state. Order of data, augmentation and learning
+rate are functions of the step, so that there is nothing of them to store.
 """
 
 import json
@@ -13,10 +13,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
+from train_scripts.ema import WeightAverage
+
 KEEP = 2
 
 
-def save_checkpoint(folder: Path, step: int, accelerator: Accelerator, model, optimizer) -> None:
+def save_checkpoint(
+    folder: Path, step: int, accelerator: Accelerator, model, optimizer, average: WeightAverage | None = None
+) -> None:
     """Writes a checkpoint atomically and removes all but the newest `KEEP`. Called by every process."""
     final = Path(folder, "checkpoints", f"step_{step:08d}")
     partial = final.with_name(final.name + ".partial")
@@ -24,6 +28,8 @@ def save_checkpoint(folder: Path, step: int, accelerator: Accelerator, model, op
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(_training_state(accelerator.unwrap_model(model)), partial / "model.safetensors")
+        if average is not None:
+            save_file(average.state_dict(), partial / "average.safetensors")
         state = optimizer.state_dict()
         tensors = {f"{key}.{name}": t for key, slots in state["state"].items() for name, t in slots.items()}
         save_file(
@@ -49,8 +55,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(Path(folder, "checkpoints").glob("step_????????"), default=None)
 
 
-def load_checkpoint(checkpoint: Path, accelerator: Accelerator, model, optimizer) -> int:
-    """Restores weights and optimizer; returns the step to go on from.
+def load_checkpoint(
+    checkpoint: Path, accelerator: Accelerator, model, optimizer, average: WeightAverage | None = None
+) -> int:
+    """Restores weights, averages and optimizer; returns the step to go on from.
 
     The random generators are restored apart, by `restore_random_state`, after the data iterator exists: creating it
     draws from them.
@@ -70,6 +78,14 @@ def load_checkpoint(checkpoint: Path, accelerator: Accelerator, model, optimizer
             "Resume with the options the run was started with."
         )
     inner.load_state_dict(weights, strict=False)
+    averages = checkpoint / "average.safetensors"
+    if averages.exists() != (average is not None):
+        raise ValueError(
+            f"{checkpoint} was written {'with' if averages.exists() else 'without'} averages of the weights. Resume "
+            "with the ema_decay the run was started with."
+        )
+    if average is not None:
+        average.load_state_dict(load_file(averages))
     slots: dict[int, dict] = {}
     for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
         key, slot = name.split(".", 1)

@@ -8,12 +8,13 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from processing import CLEFProcessor
+from processing.corpora.schema import corpus_metadata
 
 IN_MEMORY_BYTES = 2 * 2**30
 
 
 class FaceCrops(torch.utils.data.Dataset):
-    """A corpus's crops at the network's input size. Indexed with `[(epoch, row), …]`, a whole batch at a time.
+    """A corpus's crops at the network's input size. Indexed with `[(epoch, row, step), …]`, a whole batch at a time.
 
     Crops that fit `IN_MEMORY_BYTES` are decoded once; larger corpora are decoded on the way.
     """
@@ -27,11 +28,11 @@ class FaceCrops(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> dict:
-        epochs, rows = zip(*keys, strict=True)
+    def __getitems__(self, keys: list[tuple[int, int, int]]) -> dict:
+        epochs, rows, steps = zip(*keys, strict=True)
         rows = list(rows)
         crops = self._decode(rows) if self.crops is None else self.crops[rows]
-        return {"crops": crops, "rows": np.array(rows), "epoch": epochs[0]}
+        return {"crops": crops, "rows": np.array(rows), "epoch": epochs[0], "step": steps[0]}
 
     def _all_crops(self) -> torch.Tensor:
         parts = [self._decode(range(i, min(i + 512, len(self)))) for i in range(0, len(self), 512)]
@@ -54,7 +55,7 @@ class PretrainingCollator:
     """Two augmented views an image, and the batch's activity texts, each once.
 
     Args:
-        augment: `(crops, rows, epoch, views) -> (N, views, 3, H, W)` in [0, 1], e.g. a FaceAugmentation.
+        augment: `(crops, rows, epoch, step, views) -> (N, views, 3, H, W)` in [0, 1], e.g. a RampedAugmentation.
         activity_ids: long (rows of the corpus,), -1 where the activity is unknown.
         texts: `input_ids` and `attention_mask` of the activity texts, row i describing activity i.
     """
@@ -64,7 +65,7 @@ class PretrainingCollator:
         self.activity_ids, self.texts = torch.as_tensor(activity_ids), texts
 
     def __call__(self, batch: dict) -> dict:
-        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], views=2)
+        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=2)
         activity_ids = self.activity_ids[batch["rows"]]
         # A batch without any known activity still passes one text, so that every rank takes part in the gather.
         present = activity_ids[activity_ids >= 0].unique()
@@ -86,7 +87,7 @@ class ClassificationCollator:
         self.labels = torch.as_tensor(labels, dtype=torch.float32)
 
     def __call__(self, batch: dict) -> dict:
-        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], views=1)[:, 0]
+        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=1)[:, 0]
         return {
             "pixel_values": self.processor.image_processor.normalize_pixels(views),
             "labels": self.labels[batch["rows"]],
@@ -101,6 +102,12 @@ def make_loader(crops: FaceCrops, sampler, collator, workers: int) -> DataLoader
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def adopt_crop_recipe(processor: CLEFProcessor, corpus: Dataset) -> None:
+    """Records in the processor how the faces that a model learns from were cropped."""
+    image_processor = processor.image_processor
+    image_processor.crop_recipe = corpus_metadata(corpus).get("crop_recipe", image_processor.crop_recipe)
 
 
 def activity_vocabulary(corpus: Dataset) -> tuple[list[str], np.ndarray]:

@@ -24,13 +24,16 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 import modeling_clef  # noqa: F401  (registers the Auto classes)
 from processing.corpora import load_corpus
 from train_scripts.data import choose_labelled
-from train_scripts.labels import corpus_label_names, corpus_labels
+from train_scripts.label_scores import fit_label_sets, score_label_sets
+from train_scripts.labels import corpus_label_names, corpus_labels, label_matrix
 from train_scripts.options import CorpusOptions, option, parse_options
-from train_scripts.predict import Features, extract_features, predict
-from train_scripts.probes import KINDS, identity_probe, linear_probe, multi_label_scores, single_label_scores
+from train_scripts.predict import Features, extract_features, predict_logits
+from train_scripts.probes import KINDS, identity_probe, linear_probe
 from train_scripts.runtime import write_metrics
 from train_scripts.score_table import score_table
-from train_scripts.thresholds import fit_thresholds
+
+# What of a label set is fitted here.
+FITTED = ("thresholds", "temperatures", "calibration_biases")
 
 
 @dataclass
@@ -43,7 +46,9 @@ class EvaluationOptions(CorpusOptions):
         default_factory=list,
         metadata={"help": "also fit linear probes with these fractions of the training frames labelled, e.g. 0.05 0.2"},
     )
-    write_thresholds: bool = option(True, "write the fitted thresholds into the run folder's config.json")
+    write_thresholds: bool = option(
+        True, "write the fitted thresholds and temperatures into the run folder's config.json"
+    )
     output: str | None = option(None, "folder of metrics.json; default: the run folder")
     batch_size: int = option(256, "images at a time")
     workers: int = option(0, "processes that decode images")
@@ -78,12 +83,16 @@ def evaluate_checkpoint(
     progress: bool = True,
     features: Features | None = None,
 ) -> dict:
-    """Scores on the test subjects, all fractions in [0, 1]; also keeps fitted thresholds in the model's config.
+    """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
+
+    Temperatures are fitted first, then thresholds of the calibrated probabilities. What "at half" says is of the
+    uncalibrated ones, as a network without validation subjects would decide.
 
     Args:
         model: any CLEF model; label sets named "action_units" and "expression" are scored against the corpus.
-        validation: frames of other subjects, on which each label's threshold is fitted.
-        test: frames to score. None: the validation frames are scored, at threshold .5 only, without identity probe.
+        validation: frames of other subjects, on which each label's temperature and threshold are fitted.
+        test: frames to score. None: the validation frames are scored, with nothing that was fitted on them and without
+            identity probe.
         features: `extract_features` of the test frames, if at hand.
 
     Returns:
@@ -91,7 +100,7 @@ def evaluate_checkpoint(
         "identity": see `probes.identity_probe`, or "identity_skipped": why there is none.
 
     Raises:
-        ValueError: a subject occurs in both splits.
+        ValueError: a subject occurs in both splits, or a label set that corpora do not know.
     """
     scored = validation if test is None else test
     result = {"data": {"scored": _counts(scored), "thresholds_from": _counts(validation)}}
@@ -100,7 +109,11 @@ def evaluate_checkpoint(
     run = {"batch_size": batch_size, "device": device, "num_workers": num_workers, "progress": progress}
     label_sets = (model.config.label_sets or []) if hasattr(model, "clef") and hasattr(model, "set_labels") else []
     if label_sets:
-        result |= _score_label_sets(model, processor, validation, scored, test is not None, label_sets, run)
+        logits = predict_logits(model, validation, processor, **run)
+        fit_label_sets(label_sets, logits, label_matrix(validation, label_sets))
+        if test is not None:
+            logits = predict_logits(model, test, processor, **run)
+        result |= score_label_sets(label_sets, logits, label_matrix(scored, label_sets), fitted=test is not None)
     if test is not None:
         features = features or extract_features(model, test, processor, **run)
         try:
@@ -164,40 +177,6 @@ def _counts(dataset: Dataset) -> dict:
     return {"frames": len(dataset), "subjects": len(_subjects(dataset))}
 
 
-def _score_label_sets(model, processor, validation, scored, separate: bool, label_sets: list[dict], run) -> dict:
-    """Scores of each label set; thresholds are fitted on `validation` and applied if `scored` is `separate`."""
-    for_thresholds = predict(model, validation, processor, **run)
-    probabilities = predict(model, scored, processor, **run) if separate else for_thresholds
-    scores, start = {}, 0
-    for label_set in label_sets:
-        name, labels = label_set["name"], label_set["labels"]
-        if name not in KINDS:
-            raise ValueError(f"The checkpoint has a label set {name!r}; corpora know {list(KINDS)}.")
-        columns = slice(start, start + len(labels))
-        start = columns.stop
-        truth = corpus_labels(scored, name, labels)
-        if KINDS[name] == "single_label":
-            full = single_label_scores(probabilities[:, columns], truth)
-            counts = [sum(row) for row in full["confusion"]]
-            scores[name] = {k: full[k] for k in ("accuracy", "macro_f1", "uar", "confusion", "known", "unknown")}
-            scores[name]["labels"] = _by_label(labels, f1=full["f1"], recall=full["recall"], frames=counts)
-            continue
-        validation_truth = corpus_labels(validation, name, labels)
-        thresholds = fit_thresholds(for_thresholds[:, columns], validation_truth)
-        # What cannot be fitted here keeps the threshold that the checkpoint came with.
-        kept = np.array(label_set.get("thresholds") or [0.5] * len(labels))
-        thresholds = np.where((validation_truth == 1).any(axis=0), thresholds, kept).tolist()
-        label_set["thresholds"] = thresholds
-        full = multi_label_scores(probabilities[:, columns], truth, thresholds if separate else None)
-        per_label = {k: full.pop(k) for k in ("f1", "f1_at_half", "auroc", "positives", "known") if k in full}
-        scores[name] = full | {"labels": _by_label(labels, **per_label, threshold=thresholds)}
-    return scores
-
-
-def _by_label(labels: list[str], **columns) -> dict[str, dict]:
-    return {label: {key: values[i] for key, values in columns.items()} for i, label in enumerate(labels)}
-
-
 def load_model_and_processor(checkpoint: str):
     """Model and processor of a run folder or Hub id, the model with its head if it was saved with one."""
     config = AutoConfig.from_pretrained(checkpoint)
@@ -222,12 +201,12 @@ def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
 
 
 def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
-    """Puts the label sets' thresholds into `folder/config.json` and leaves everything else there as it is."""
+    """Puts the label sets' thresholds, temperatures and calibration biases into `folder/config.json` and leaves
+    everything else there as it is."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
     for saved, fitted in zip(config["label_sets"], label_sets, strict=True):
-        if fitted.get("thresholds") is not None:
-            saved["thresholds"] = fitted["thresholds"]
+        saved |= {key: fitted[key] for key in FITTED if fitted.get(key) is not None}
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     partial.replace(path)
@@ -255,9 +234,9 @@ def main(options: EvaluationOptions) -> dict:
 
     print(score_table(result))
     folder = Path(options.checkpoint)
-    if folder.is_dir() and options.write_thresholds and "action_units" in result:
+    if folder.is_dir() and options.write_thresholds and any(name in result for name in KINDS):
         write_thresholds(folder, model.config.label_sets)
-        print(f"thresholds written to {folder / 'config.json'}")
+        print(f"thresholds and temperatures written to {folder / 'config.json'}")
     output = Path(options.output) if options.output else folder
     if options.output or folder.is_dir():
         output.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ accelerate launch train_scripts/finetune.py --label_fraction 0.05 --label_fracti
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +21,9 @@ import numpy as np
 import torch
 
 from modeling_clef import CLEFForImageClassification
-from processing import FaceAugmentation
 from processing.corpora import load_corpus
-from train_scripts.data import ClassificationCollator, FaceCrops, choose_labelled, make_loader
+from train_scripts.augmentation import make_augmentation
+from train_scripts.data import ClassificationCollator, FaceCrops, adopt_crop_recipe, choose_labelled, make_loader
 from train_scripts.evaluate import evaluate_checkpoint
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets
 from train_scripts.options import TrainingOptions, option, parse_options
@@ -49,6 +48,7 @@ class FinetuningOptions(TrainingOptions):
         "linear head on the image features (I), label names (I+N), or names and descriptions (I+N+D)",
     )
     description_weight: float = option(1.0, "weight of the description–name loss")
+    phrasings: bool = option(False, "show labels in several phrasings by turns, so that other words work later")
     linear_probe: bool = option(False, "fit a linear head on the features of the tower as it is; nothing else trains")
     label_fraction: float = option(1.0, "fraction of the training data whose labels are used")
     label_fraction_by: Literal["frame", "subject"] = option("frame", "what the fraction is drawn from")
@@ -86,7 +86,8 @@ def main(options: FinetuningOptions) -> Path:
     )
 
     processor = make_processor(options)
-    label_sets = make_label_sets(corpus, options.label_sets, processor)
+    adopt_crop_recipe(processor, corpus)
+    label_sets = make_label_sets(corpus, options.label_sets, processor, phrasings=options.phrasings)
     labels = label_matrix(labelled, label_sets)
     if options.class_weighting == "balanced":
         start = 0
@@ -107,10 +108,9 @@ def main(options: FinetuningOptions) -> Path:
         report = _fit_linear_head(model, processor, labelled, labels, corpora["validation"])
     else:
         crops = FaceCrops(labelled, processor)
-        augment = partial(FaceAugmentation(seed=options.seed), strength=options.augmentation)
-        collator = ClassificationCollator(processor, augment, labels)
         world = accelerator.num_processes
         steps = total_optimizer_steps(options, steps_per_epoch(len(labelled), options.batch_size * world))
+        collator = ClassificationCollator(processor, make_augmentation(options, steps), labels)
 
         def make_batches(start_step):
             sampler = FaceBatchSampler(
@@ -128,11 +128,12 @@ def main(options: FinetuningOptions) -> Path:
             parts = {"image_name_loss": output.image_name_loss, "description_name_loss": output.description_name_loss}
             return {"loss": output.loss} | {name: loss for name, loss in parts.items() if loss is not None}
 
-        def on_step(step, line):
+        def on_step(step, line, averaged):
             if options.eval_steps and step % options.eval_steps == 0 and step < steps:
                 if accelerator.is_main_process:
                     inner = accelerator.unwrap_model(model)
-                    scores = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
+                    with averaged():
+                        scores = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
                     accelerator.print(f"\nstep {step}: validation subjects {summary(scores)}")
                 accelerator.wait_for_everyone()
 
@@ -140,7 +141,10 @@ def main(options: FinetuningOptions) -> Path:
 
     if accelerator.is_main_process:
         inner = accelerator.unwrap_model(model)
-        scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora.get("test"), progress=False)
+        validation = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
+        scores = validation
+        if options.test:
+            scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora["test"], progress=False)
         inner.save_pretrained(folder)
         processor.save_pretrained(folder)
         write_metrics(
@@ -148,6 +152,7 @@ def main(options: FinetuningOptions) -> Path:
             stage="linear probe" if options.linear_probe else "finetuning",
             training=report,
             labelled_frames=len(labelled),
+            validation=validation,
             evaluation=scores,
         )
         done = "fitted a linear head" if options.linear_probe else f"fine-tuned {report['steps']} steps"

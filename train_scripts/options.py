@@ -44,7 +44,11 @@ class TrainingOptions(CorpusOptions):
     seed: int = option(0, "seed of weights, order, augmentation and label choice")
 
     init_from: str | None = option(None, "start from this checkpoint: a CLIP or CLEF model, a local folder or a Hub id")
-    vision_tower: str = option("small-resnet", "without init_from: 'small-resnet', or a folder or Hub id of a tower")
+    vision_tower: str = option(
+        "small-resnet",
+        "without init_from: 'small-resnet' (for 48 px), 'face-resnet' (64 to 96 px), 'face-resnet-large' (128 px, on a "
+        "GPU), or a folder or Hub id of a tower",
+    )
     text_tower: str = option(
         "minilm",
         "without init_from: 'minilm' (pretrained sentence encoder), 'tiny' (a small untrained one, needs nothing), "
@@ -64,7 +68,13 @@ class TrainingOptions(CorpusOptions):
     warmup: float = option(0.05, "fraction of the steps over which the learning rate rises")
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm; 0: not clipped")
-    augmentation: float = option(1.0, "strength of the augmentation; 0: none")
+    augmentation: float = option(1.0, "strength of the augmentation, at most 1; 0: none")
+    augmentation_preset: Literal["mild", "photographs"] = option(
+        "mild", "kinds and ranges of the augmentation; 'photographs': strong, to read photographs after renders"
+    )
+    augmentation_ramp: float = option(0.0, "fraction of the steps over which the augmentation gains its strength")
+    augmentation_start: float = option(0.2, "strength that the ramp starts from")
+    ema_decay: float = option(0.0, "average the weights over the steps with this decay, e.g. 0.999; 0: the last ones")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "autocast of the towers; losses stay in fp32")
     activation_checkpointing: bool = option(False, "recompute activations in the backward pass to save memory")
     compile: bool = option(False, "torch.compile the towers")
@@ -82,13 +92,23 @@ class TrainingOptions(CorpusOptions):
         for name in ("batch_size", "gradient_accumulation", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
-        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "augmentation", "max_grad_norm"):
+        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more.")
         if self.epochs <= 0 and not self.max_steps:
             raise ValueError(f"epochs: got {self.epochs}, expected more than 0 (or set max_steps).")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup: got {self.warmup}, expected a fraction from 0 to below 1.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay: got {self.ema_decay}, expected 0 or more and below 1.")
+        for name in ("augmentation", "augmentation_ramp", "augmentation_start"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected from 0 to 1.")
+        if self.augmentation_ramp and self.augmentation_start > self.augmentation:
+            raise ValueError(
+                f"augmentation_start: got {self.augmentation_start}, expected at most the full strength, "
+                f"augmentation {self.augmentation}."
+            )
 
 
 def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) -> OptionsT:

@@ -58,24 +58,54 @@ def predict(
     device: str | torch.device | None = None,
     num_workers: int = 0,
     progress: bool = True,
+    mirror: bool = False,
 ) -> np.ndarray:
-    """(N, K) float32 probabilities over the model's label sets in their order: sigmoids of a multi-label set, a
-    softmax over a single-label set. Arguments and errors as in `extract_features`.
+    """(N, K) float32 calibrated probabilities over the model's label sets in their order: sigmoids of a multi-label
+    set, a softmax over a single-label set. Arguments and errors as in `predict_logits`.
+    """
+    logits = predict_logits(model, dataset, processor, batch_size, device, num_workers, progress, mirror)
+    return model.probabilities(torch.from_numpy(logits)).numpy()
+
+
+def predict_logits(
+    model,
+    dataset: Dataset,
+    processor,
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+    num_workers: int = 0,
+    progress: bool = True,
+    mirror: bool = False,
+) -> np.ndarray:
+    """(N, K) float32 uncalibrated logits over the model's label sets. `mirror`: see `image_logits`; other arguments
+    and errors as in `extract_features`.
     """
 
     def forward(pixel_values):
-        logits = model(pixel_values=pixel_values).logits.float()
-        parts = logits.split([len(label_set["labels"]) for label_set in model.config.label_sets], dim=1)
-        kinds = [label_set["problem_type"] for label_set in model.config.label_sets]
-        return (torch.cat([_probabilities(part, kind) for part, kind in zip(parts, kinds, strict=True)], dim=1),)
+        return (image_logits(model, pixel_values, mirror),)
 
     return _run(model, forward, dataset, processor, batch_size, device, num_workers, progress)[0]
 
 
-def _probabilities(logits: torch.Tensor, problem_type: str) -> torch.Tensor:
-    if problem_type == "single_label_classification":
-        return logits.softmax(dim=1)
-    return logits.sigmoid()
+def image_logits(model, pixel_values: torch.Tensor, mirror: bool = False) -> torch.Tensor:
+    """(N, K) float32 uncalibrated logits of a CLEFForImageClassification in eval mode.
+
+    With `mirror` they are those of `mirrored_embeds`; with a linear head, those of the mean of both images' features.
+    """
+    if not mirror:
+        return model(pixel_values=pixel_values).logits.float()
+    if model.config.head == "linear":
+        features = (model.features(pixel_values) + model.features(pixel_values.flip(-1))) / 2
+        return model.label_head.linear_logits(features)
+    label_embeds = model.label_head.embed_names(model.clef)
+    return model.label_head.similarity_logits(mirrored_embeds(model.clef, pixel_values), label_embeds)
+
+
+def mirrored_embeds(clef, pixel_values: torch.Tensor) -> torch.Tensor:
+    """(N, D) float32, L2-normalised: the mean of the embeddings of each image and of its mirror image."""
+    return torch.nn.functional.normalize(
+        clef.image_embeds(pixel_values) + clef.image_embeds(pixel_values.flip(-1)), dim=-1
+    )
 
 
 def _run(

@@ -9,7 +9,6 @@ python train_scripts/pretrain.py --resume --output outputs/pretrain            #
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +19,14 @@ if __name__ == "__main__":
 import numpy as np
 
 from modeling_clef import CLEFForPreTraining
-from processing import FaceAugmentation
 from processing.corpora import load_corpus
+from train_scripts.augmentation import make_augmentation
 from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
 from train_scripts.data import (
     FaceCrops,
     PretrainingCollator,
     activity_vocabulary,
+    adopt_crop_recipe,
     choose_labelled,
     make_loader,
 )
@@ -76,6 +76,7 @@ def main(options: PretrainingOptions) -> Path:
         )
 
     processor = make_processor(options)
+    adopt_crop_recipe(processor, corpus)
     model = make_model(
         CLEFForPreTraining,
         options,
@@ -90,12 +91,11 @@ def main(options: PretrainingOptions) -> Path:
     )
     texts = processor(activities=names) if names else processor(text=["a face"])
     crops = FaceCrops(corpus, processor)
-    augment = partial(FaceAugmentation(seed=options.seed), strength=options.augmentation)
-    collator = PretrainingCollator(processor, augment, activity_ids, texts)
 
     world = accelerator.num_processes
     batches_per_epoch = steps_per_epoch(len(corpus), options.batch_size * world)
     steps = total_optimizer_steps(options, batches_per_epoch)
+    collator = PretrainingCollator(processor, make_augmentation(options, steps), activity_ids, texts)
     balanced = options.balance and uses_activities
 
     def make_batches(start_step):
@@ -133,12 +133,13 @@ def main(options: PretrainingOptions) -> Path:
             accelerator.unwrap_model(model), processor, corpus.select(labelled), validation, progress=False
         )
 
-    def on_step(step, line):
+    def on_step(step, line, averaged):
         if line is not None and (warning := watch.verdict(step, line, levels)):
             accelerator.print(f"\n{warning}")
         if options.eval_steps and step % options.eval_steps == 0 and step < steps:
             if accelerator.is_main_process:
-                scores = probe()
+                with averaged():
+                    scores = probe()
                 accelerator.log({f"probe/{k}": v for k, v in flat(scores).items()}, step=step)
                 accelerator.print(f"\nstep {step}: probe on validation subjects {summary(scores)}")
             accelerator.wait_for_everyone()

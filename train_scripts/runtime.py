@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from accelerate.utils import set_seed
 from tqdm.auto import tqdm
 
 from train_scripts.checkpoints import load_checkpoint, newest_checkpoint, restore_random_state, save_checkpoint
+from train_scripts.ema import WeightAverage
 from train_scripts.options import TrainingOptions, save_recipe
 from train_scripts.schedule import learning_rate_at
 
@@ -101,7 +103,9 @@ def train(
         make_batches: `start_step -> DataLoader` that yields this process's batches from that micro-batch on.
         total_steps: optimizer steps.
         losses_of: `model output -> {name: scalar}`, with the total under "loss".
-        on_step: `(step, history line or None) -> None`, called on every process after each optimizer step.
+        on_step: `(step, history line or None, averaged) -> None`, called on every process after each optimizer step.
+            `with averaged():` the model holds the averages of its weights, if `options.ema_decay` keeps any.
+    The model is left with the averages.
     Returns:
         `{"seconds", "images_per_second", "steps", "resumed_from"}`
     """
@@ -119,8 +123,10 @@ def train(
     # Convolutions take about a quarter less time in this layout, and their inputs follow their weights.
     model = model.to(memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(model, optimizer)
+    average = WeightAverage(accelerator.unwrap_model(model), options.ema_decay) if options.ema_decay else None
+    averaged = average.swapped if average else nullcontext
     checkpoint = newest_checkpoint(folder) if options.resume else None
-    start = load_checkpoint(checkpoint, accelerator, model, optimizer) if checkpoint else 0
+    start = load_checkpoint(checkpoint, accelerator, model, optimizer, average) if checkpoint else 0
     if options.resume:
         accelerator.print(f"resumed from {checkpoint}" if checkpoint else "nothing to resume from: starting anew")
     history = History(folder, accelerator, start)
@@ -156,6 +162,8 @@ def train(
         if not accelerator.sync_gradients:
             continue
         step += 1
+        if average:
+            average.update(step)
         line = None
         if step % options.log_steps == 0 or step == total_steps:
             speed = images / (time.perf_counter() - began)
@@ -164,11 +172,13 @@ def train(
             bar.set_postfix(shown | {"images/s": f"{speed:.0f}"})
         bar.update()
         if on_step is not None:
-            on_step(step, line)
+            on_step(step, line, averaged)
             model.train()
         if options.checkpoint_steps and step % options.checkpoint_steps == 0:
-            save_checkpoint(folder, step, accelerator, model, optimizer)
+            save_checkpoint(folder, step, accelerator, model, optimizer, average)
     bar.close()
+    if average:
+        average.write()
     seconds = time.perf_counter() - began
     return {
         "seconds": round(seconds, 2),

@@ -4,8 +4,8 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class FaceBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Yields one process's share of every batch, as `(epoch, row)` pairs, from `start_step` to `total_steps`.
+class FaceBatchSampler(Sampler[list[tuple[int, int, int]]]):
+    """Yields one process's share of every batch, as `(epoch, row, step)`, from `start_step` to `total_steps`.
 
     With `activities`, every batch holds each activity equally often, and within an activity goes round the subjects,
     so that the positives of a face are mostly other people. Without, epochs are plain permutations.
@@ -50,7 +50,7 @@ class FaceBatchSampler(Sampler[list[tuple[int, int]]]):
             epoch, position = divmod(step, self.steps_per_epoch)
             if epoch != current:
                 current, order = epoch, self._epoch_order(epoch)
-            yield [(epoch, int(row)) for row in order[position][own]]
+            yield [(epoch, int(row), step) for row in order[position][own]]
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """Rows of an epoch, shape (steps, global batch)."""

@@ -8,7 +8,7 @@ def score_table(result: dict) -> str:
     lines = []
     if "action_units" in result:
         scores = result["action_units"]
-        heads = {"f1_at_half": "F1 at .5", "f1": "F1 fitted", "auroc": "AUROC"}
+        heads = {"base_rate": "base rate", "f1_at_half": "F1 at .5", "f1": "F1 fitted", "auroc": "AUROC", "ap": "AP"}
         lines.append(f"{'':30}{'positive':>9}{'threshold':>11}" + "".join(f"{head:>11}" for head in heads.values()))
         for label, row in scores["labels"].items():
             name = f"{label} {ACTION_UNITS[label].name}" if label in ACTION_UNITS else label

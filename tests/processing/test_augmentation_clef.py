@@ -1,3 +1,5 @@
+import hashlib
+import io
 import math
 
 import numpy as np
@@ -7,12 +9,12 @@ from PIL import Image
 
 from processing import FaceAugmentation
 from processing import augmentation_clef as module
+from processing import augmentation_pixels_clef as pixel_module
 
-OFF = {
-    name: 0.0
-    for name in "rotation shift scale flip brightness contrast colour saturation tone grayscale blur noise".split()
-}
+NAMES = "rotation shift scale flip brightness contrast colour saturation tone grayscale blur noise occlusion shading"
+OFF = dict.fromkeys(f"{NAMES} low_resolution jpeg grain".split(), 0.0)
 ALL = {"tone": 0.1, "grayscale": 0.3, "blur": 0.7, "noise": 0.02}
+ALL |= {"occlusion": 0.5, "shading": 0.5, "low_resolution": 0.5, "jpeg": 0.5, "grain": 0.05}
 
 
 def only(**options):
@@ -38,7 +40,10 @@ def test_shape_type_and_range():
     assert wide.shape == (6, 2, 3, 12, 12) and wide.min() == 0 and wide.max() == 1
 
 
-@pytest.mark.parametrize("augmentation, strength", [(only(), 1.0), (FaceAugmentation(), 0.0)])
+MILD_AND_MORE = FaceAugmentation(**(ALL | {"noise": 0.0}))
+
+
+@pytest.mark.parametrize("augmentation, strength", [(only(), 1.0), (FaceAugmentation(), 0.0), (MILD_AND_MORE, 0.0)])
 def test_without_options_or_strength_views_equal_the_image(augmentation, strength):
     images = random_images()
     if strength == 0:  # the warp is then the identity up to rounding of its coordinates
@@ -264,10 +269,153 @@ def test_noise_has_the_drawn_deviation_and_differs_between_pixels():
     assert np.abs(correlation).max() < 0.05
 
 
+def views_and_draws(count, size, views=1, **options):
+    """Views of mid-grey images under one option, and the random numbers of each by name."""
+    images = torch.full((count, 3, size, size), 0.5)
+    numbers = draws(only(), range(count), views=views)
+    named = {name: numbers[..., place].ravel() for place, name in enumerate(module._DRAWS)}
+    return only(**options)(images, range(count), epoch=0, views=views).flatten(0, 1), named
+
+
+def test_one_or_two_occluders_come_as_often_as_asked_and_cover_an_eighth_at_most():
+    views, numbers = views_and_draws(400, 32, occlusion=0.35)
+    changed = ((views - 0.5).abs() > 1e-3).any(dim=1).float().mean(dim=(1, 2))
+    chosen = numbers["occlusion"] < 0.35
+    assert abs(chosen.mean() - 0.35) < 0.08
+    assert changed[~chosen].max() == 0
+    # Edges are up to six pixels wide, which lie half outside of the area itself.
+    assert 0.005 < changed[chosen].mean() < 0.125 and changed.max() < 0.35
+    two = chosen & (numbers["occluders"] < 0.5)
+    assert changed[two].mean() > 1.3 * changed[chosen & ~two].mean()
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
+def test_an_occluder_covers_what_a_loop_covers(shape):
+    random = np.random.default_rng(3)
+    one = {name: random.random(4) for name in pixel_module._OCCLUDER}
+    one["shape"] = np.full(4, 0.2 if shape == "ellipse" else 0.8)
+    size = 24
+    cover, along = pixel_module._occluder(one, size, size)
+    for view in range(4):
+        area = 0.01 + 0.0525 * one["area"][view]
+        aspect = 4 ** (2 * one["aspect"][view] - 1)
+        # Half axes of the shape in units of the side.
+        if shape == "ellipse":
+            half_x, half_y = (area * aspect / math.pi) ** 0.5, (area / aspect / math.pi) ** 0.5
+        else:
+            half_x, half_y = (area * aspect) ** 0.5 / 2, (area / aspect) ** 0.5 / 2
+        turn = math.pi * one["angle"][view]
+        edge = (1 + 5 * one["softness"][view] ** 2) / size / min(half_x, half_y)
+        for row in range(size):
+            for column in range(size):
+                x, y = (column + 0.5) / size - one["x"][view], (row + 0.5) / size - one["y"][view]
+                u = (math.cos(turn) * x + math.sin(turn) * y) / half_x
+                v = (math.cos(turn) * y - math.sin(turn) * x) / half_y
+                distance = math.hypot(u, v) if shape == "ellipse" else max(abs(u), abs(v))
+                expected = min(1, max(0, 0.5 - (distance - 1) / edge))
+                assert cover[view, row, column].item() == pytest.approx(expected, abs=1e-4)
+                assert along[view, row, column].item() == pytest.approx(min(1, max(-1, u)), abs=1e-4)
+    assert 0.005 < cover.mean() < 0.0625 and 0.9 < cover.max() <= 1
+
+
+def test_occluders_are_of_any_colour_and_lie_anywhere():
+    views, _ = views_and_draws(600, 16, occlusion=1.0)
+    covered = ((views - 0.5).abs() > 0.1).any(dim=1)
+    assert (covered.float().mean(dim=0) > 0.02).all()
+    colours = views.permute(1, 0, 2, 3)[:, covered]
+    assert (colours.min(dim=1).values < 0.1).all() and (colours.max(dim=1).values > 0.9).all()
+    assert (colours.mean(dim=1) - 0.5).abs().max() < 0.06
+
+
+def test_shading_is_a_quadric_of_the_place_in_every_channel():
+    views, numbers = views_and_draws(40, 16, shading=0.5)
+    x = (2 * np.arange(16) + 1) / 16 - 1
+    signed = {name: 2 * value - 1 for name, value in numbers.items()}
+    for view in range(40):
+        weight = {key: 0.7 * signed[f"shading_{key}"][view] for key in ("x", "y", "xx", "xy", "yy")}
+        for channel, name in enumerate(("red", "green", "blue")):
+            strength = 0.5 * (1 + 0.3 * signed[f"shading_{name}"][view])
+            for row in range(0, 16, 5):
+                for column in range(16):
+                    u, v = x[column], x[row]
+                    field = weight["x"] * u + weight["y"] * v + weight["xy"] * u * v
+                    field += weight["xx"] * (u * u - 1 / 3) + weight["yy"] * (v * v - 1 / 3)
+                    expected = 0.5 * (1 + strength * min(1, max(-1, field)))
+                    assert views[view, channel, row, column].item() == pytest.approx(min(1, expected), abs=1e-5)
+    factors = views / 0.5
+    assert factors.min() > 0.3 and factors.max() < 1.7
+    assert (views[:, 0] - views[:, 2]).abs().max() > 0.02
+
+
+def test_a_low_resolution_view_loses_what_is_finer_than_its_pixels():
+    images = random_images(300, 32, 32)
+    views = only(low_resolution=0.25)(images, range(300), epoch=0, views=1)[:, 0]
+    numbers = dict(zip(module._DRAWS, draws(only(), range(300), views=1)[:, 0].T, strict=True))
+    chosen = numbers["low_resolution"] < 0.25
+    assert torch.equal(views[~chosen], (images / 255)[~chosen])
+    for row in np.flatnonzero(chosen)[:20]:
+        side = round(32 / (1 + 1.5 * numbers["resolution"][row]))
+        image = Image.fromarray(images[row].permute(1, 2, 0).numpy())
+        small = image.resize((side, side), Image.Resampling.BILINEAR).resize((32, 32), Image.Resampling.BICUBIC)
+        assert torch.equal((views[row] * 255).round().byte().permute(1, 2, 0), torch.from_numpy(np.array(small)))
+    strong = chosen & (numbers["resolution"] > 0.8)
+    assert views[strong].std() < 0.6 * (images[strong] / 255).std()
+
+
+def test_a_jpeg_view_is_what_a_file_of_its_quality_holds():
+    images = random_images(100, 32, 32)
+    views = only(jpeg=0.4)(images, range(100), epoch=0, views=1)[:, 0]
+    numbers = dict(zip(module._DRAWS, draws(only(), range(100), views=1)[:, 0].T, strict=True))
+    chosen = numbers["jpeg"] < 0.4
+    assert 20 < chosen.sum() < 60 and torch.equal(views[~chosen], (images / 255)[~chosen])
+    for row in np.flatnonzero(chosen):
+        file = io.BytesIO()
+        image = Image.fromarray(images[row].permute(1, 2, 0).numpy())
+        image.save(file, "JPEG", quality=round(30 + 65 * numbers["quality"][row]))
+        expected = torch.from_numpy(np.array(Image.open(file)))
+        assert torch.equal((views[row] * 255).round().byte().permute(1, 2, 0), expected)
+
+
+def test_grain_has_the_drawn_deviation_and_differs_between_views():
+    views, numbers = views_and_draws(8, 64, views=4, grain=0.1)
+    for view, number in zip(views, numbers["grain"], strict=True):
+        residual = view - 0.5
+        assert residual.std().item() == pytest.approx(0.1 * number, rel=0.05, abs=1e-3)
+        assert abs(residual.mean().item()) < 0.005
+    correlation = np.corrcoef((views - 0.5).flatten(1).numpy()) - np.eye(32)
+    assert np.abs(correlation).max() < 0.06
+
+
+def test_views_without_the_new_options_are_those_of_always():
+    # Recorded before they were added: runs that were made then can be made again.
+    images = torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8).mul(7).remainder(256).to(torch.uint8)
+    options = {"rotation": 0, "shift": 0, "scale": 0, "brightness": 0, "contrast": 0, "colour": 0, "saturation": 0}
+    views = FaceAugmentation(**options, flip=0.5, noise=0.02, seed=5)(images, [3, 9], epoch=2)
+    digest = hashlib.sha256(views.numpy().tobytes()).hexdigest()
+    assert digest == "35d4b1ed88a5f8471730df84a86efada7f3431abe7faa49ca3b960d4acc18552"
+
+
+def test_presets():
+    assert FaceAugmentation.preset("mild", seed=3) == FaceAugmentation(seed=3)
+    strong, images = FaceAugmentation.preset("photographs", seed=3), random_images()
+    assert strong.occlusion and strong.seed == 3
+    difference = [
+        (a(images, range(6), epoch=0)[:, 0] - images / 255).abs().mean() for a in (FaceAugmentation(), strong)
+    ]
+    assert difference[1] > 1.2 * difference[0]
+    with pytest.raises(ValueError, match="'loud', expected one of mild, photographs"):
+        FaceAugmentation.preset("loud")
+
+
 def test_strength_scales_every_range():
     images = random_images()
     half = only(rotation=0.2, brightness=0.4, flip=0.5)(images, range(6), epoch=0, strength=0.5)
     expected = only(rotation=0.1, brightness=0.2, flip=0.25)(images, range(6), epoch=0)
+    assert torch.equal(half, expected)
+    half = only(occlusion=0.8, shading=0.4, jpeg=0.6, low_resolution=0.4, grain=0.1)(
+        images, range(6), epoch=0, strength=0.5
+    )
+    expected = only(occlusion=0.4, shading=0.2, jpeg=0.3, low_resolution=0.2, grain=0.05)(images, range(6), epoch=0)
     assert torch.equal(half, expected)
 
 

@@ -4,6 +4,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from train_scripts.checkpoints import load_checkpoint, newest_checkpoint, restore_random_state, save_checkpoint
+from train_scripts.ema import WeightAverage
 
 
 def make():
@@ -49,6 +50,26 @@ def test_only_complete_checkpoints_count_and_old_ones_go(tmp_path):
         "step_00000002",
         "step_00000003",
     ]
+
+
+def test_averages_are_kept_and_must_be_wanted(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    model, optimizer = make()
+    average = WeightAverage(model, 0.9)
+    step(model, optimizer)
+    average.update(1)
+    save_checkpoint(tmp_path, 1, accelerator, model, optimizer, average)
+    other, other_optimizer = make()
+    restored = WeightAverage(other, 0.9)
+    checkpoint = newest_checkpoint(tmp_path)
+    load_checkpoint(checkpoint, accelerator, other, other_optimizer, restored)
+    assert restored.averages.keys() == average.averages.keys()
+    assert all(torch.equal(restored.averages[name], value) for name, value in average.averages.items())
+    with pytest.raises(ValueError, match="written with averages.*ema_decay"):
+        load_checkpoint(checkpoint, accelerator, other, other_optimizer)
+    save_checkpoint(tmp_path, 2, accelerator, model, optimizer)
+    with pytest.raises(ValueError, match="written without averages"):
+        load_checkpoint(newest_checkpoint(tmp_path), accelerator, other, other_optimizer, restored)
 
 
 def test_another_model_or_number_of_processes_is_refused(tmp_path, monkeypatch):

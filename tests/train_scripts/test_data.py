@@ -1,16 +1,16 @@
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 
 from processing import CLEFImageProcessor, CLEFProcessor, FaceAugmentation
 from processing.corpora import load_corpus
+from train_scripts.augmentation import RampedAugmentation
 from train_scripts.data import (
     ClassificationCollator,
     FaceCrops,
     PretrainingCollator,
     activity_vocabulary,
+    adopt_crop_recipe,
     choose_labelled,
     make_loader,
 )
@@ -29,10 +29,11 @@ def processor():
     return CLEFProcessor(CLEFImageProcessor(size=size, per_image_normalization=True), tiny_tokenizer())
 
 
-def pretraining_batches(corpus, processor, workers):
+def pretraining_batches(corpus, processor, workers, start_step=0):
     names, ids = activity_vocabulary(corpus)
-    collator = PretrainingCollator(processor, FaceAugmentation(seed=3), ids, processor(activities=names))
-    sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1)
+    augment = RampedAugmentation(FaceAugmentation(seed=3), total_steps=9, ramp=0.8)
+    collator = PretrainingCollator(processor, augment, ids, processor(activities=names))
+    sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1, start_step=start_step)
     return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers))
 
 
@@ -41,6 +42,19 @@ def test_a_run_is_the_same_for_any_number_of_workers(corpus, processor):
     for a, b in zip(alone, together, strict=True):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_goes_on_with_the_strength_it_had(corpus, processor):
+    whole, later = pretraining_batches(corpus, processor, 0), pretraining_batches(corpus, processor, 2, start_step=5)
+    for a, b in zip(whole[5:], later, strict=True):
+        assert torch.equal(a["pixel_values"], b["pixel_values"])
+
+
+def test_a_processor_takes_on_the_crops_of_its_corpus(corpus):
+    processor = CLEFProcessor(CLEFImageProcessor(), tiny_tokenizer())
+    assert processor.image_processor.crop_recipe != "synthetic-1"
+    adopt_crop_recipe(processor, corpus)
+    assert processor.image_processor.crop_recipe == "synthetic-1"
 
 
 def test_texts_come_once_an_activity_and_name_it(corpus, processor):
@@ -54,8 +68,8 @@ def test_texts_come_once_an_activity_and_name_it(corpus, processor):
 
 def test_without_augmentation_a_batch_is_what_the_processor_gives(corpus, processor):
     labels = np.zeros((len(corpus), 1), dtype=np.float32)
-    collator = ClassificationCollator(processor, partial(FaceAugmentation(), strength=0.0), labels)
-    batch = collator(FaceCrops(corpus, processor).__getitems__([(0, 5), (0, 2)]))
+    collator = ClassificationCollator(processor, RampedAugmentation(FaceAugmentation(), full=0.0), labels)
+    batch = collator(FaceCrops(corpus, processor).__getitems__([(0, 5, 0), (0, 2, 0)]))
     expected = processor(images=[corpus[5]["image"], corpus[2]["image"]])["pixel_values"]
     torch.testing.assert_close(batch["pixel_values"], expected, rtol=0, atol=2e-5)
 
@@ -65,7 +79,7 @@ def test_crops_too_large_for_memory_are_decoded_on_the_way(corpus, processor, mo
     monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
     streamed = FaceCrops(corpus, processor)
     assert kept.crops is not None and streamed.crops is None
-    keys = [(0, 7), (0, 0)]
+    keys = [(0, 7, 4), (0, 0, 4)]
     assert torch.equal(kept.__getitems__(keys)["crops"], streamed.__getitems__(keys)["crops"])
 
 

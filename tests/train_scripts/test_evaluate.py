@@ -13,9 +13,10 @@ import yaml
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining
 from processing.corpora import action_unit_labels, expression_labels, load_corpus
 from train_scripts import evaluate as script
+from train_scripts.calibration import fit_temperatures
 from train_scripts.labels import corpus_labels, make_label_sets
 from train_scripts.options import TrainingOptions, parse_options
-from train_scripts.predict import predict
+from train_scripts.predict import predict, predict_logits
 from train_scripts.thresholds import fit_thresholds
 from train_scripts.towers import make_model, make_processor
 
@@ -90,7 +91,8 @@ def test_the_script_scores_a_run_folder(run_folder, model, processor, corpora):
     assert evaluation["data"]["scored"] == {"frames": 32, "subjects": 2}
     assert evaluation["data"]["thresholds_from"] == {"frames": 16, "subjects": 1}
     assert {"mean_f1", "mean_f1_at_half", "mean_auroc"} < set(evaluation["action_units"])
-    assert {"accuracy", "macro_f1", "uar"} < set(evaluation["expression"])
+    assert {"accuracy", "macro_f1", "uar", "ece", "ece_calibrated"} < set(evaluation["expression"])
+    assert {"ap", "base_rate", "ece", "ece_calibrated"} < set(evaluation["action_units"]["labels"]["AU12"])
     assert set(evaluation["linear_probe"]) == {"0.25", "0.5"}
     assert set(evaluation["linear_probe"]["0.5"]["action_units"]) == {"mean_f1", "mean_f1_at_half", "mean_auroc"}
     assert {"projection_nearest_neighbour", "projection_linear", "backbone_linear"} < set(evaluation["identity"])
@@ -106,8 +108,17 @@ def test_the_script_scores_a_run_folder(run_folder, model, processor, corpora):
     validation = corpora["validation"]
     labels = model.config.label_sets[0]["labels"]
     truth = action_unit_labels(validation, labels)
-    expected = fit_thresholds(predict(model, validation, processor, progress=False)[:, : len(labels)], truth)
-    saved = json.loads((run_folder / "config.json").read_text())["label_sets"][0]["thresholds"]
+    saved_sets = json.loads((run_folder / "config.json").read_text())["label_sets"]
+    temperatures, biases = fit_temperatures(predict_logits(model, validation, processor, progress=False)[:, :17], truth)
+    fitted = ~np.isnan(temperatures)
+    assert fitted.any()
+    np.testing.assert_allclose(np.array(saved_sets[0]["temperatures"])[fitted], temperatures[fitted], rtol=1e-2)
+    np.testing.assert_allclose(np.array(saved_sets[0]["calibration_biases"])[fitted], biases[fitted], atol=1e-2)
+    assert len(set(saved_sets[1]["temperatures"])) == 1
+    # Thresholds belong to the calibrated probabilities, which are what the saved model predicts.
+    reloaded, _ = script.load_model_and_processor(str(run_folder))
+    expected = fit_thresholds(predict(reloaded, validation, processor, progress=False)[:, : len(labels)], truth)
+    saved = saved_sets[0]["thresholds"]
     np.testing.assert_allclose(saved, expected, atol=1e-4)
     assert not np.allclose(saved, 0.5)
     assert [row["threshold"] for row in evaluation["action_units"]["labels"].values()] == saved
@@ -122,14 +133,17 @@ def test_other_outputs_leave_the_run_folder_alone(run_folder, tmp_path):
     assert "action_units" in json.loads((output / "metrics.json").read_text())["evaluation"]
 
 
-def test_only_the_thresholds_change_in_the_saved_configuration(run_folder, model):
+def test_only_what_was_fitted_changes_in_the_saved_configuration(run_folder, model):
     before = json.loads((run_folder / "config.json").read_text())
     label_sets = model.config.label_sets
     label_sets[0]["thresholds"] = [0.25] * len(label_sets[0]["labels"])
+    label_sets[1]["temperatures"] = [2.0] * len(label_sets[1]["labels"])
     script.write_thresholds(run_folder, label_sets)
     after = json.loads((run_folder / "config.json").read_text())
     assert set(after["label_sets"][0]["thresholds"]) == {0.25}
+    assert set(after["label_sets"][1]["temperatures"]) == {2.0}
     after["label_sets"][0]["thresholds"] = before["label_sets"][0]["thresholds"]
+    after["label_sets"][1]["temperatures"] = before["label_sets"][1]["temperatures"]
     assert after == before
 
 
@@ -154,8 +168,10 @@ def test_without_test_frames_nothing_fitted_is_scored(model, processor, corpora)
     result = script.evaluate_checkpoint(model, processor, corpora["validation"], None, progress=False)
     assert "mean_f1_at_half" in result["action_units"] and "mean_f1" not in result["action_units"]
     assert "identity" not in result
-    # Thresholds are fitted all the same, for whoever uses the checkpoint.
+    assert "mean_ece_calibrated" not in result["action_units"]
+    # Thresholds and temperatures are fitted all the same, for whoever uses the checkpoint.
     assert set(model.config.label_sets[0]["thresholds"]) != {0.5}
+    assert set(model.config.label_sets[0]["temperatures"]) != {1}
 
 
 def test_a_label_without_positive_frame_keeps_its_threshold(model, processor, corpora):

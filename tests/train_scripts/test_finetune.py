@@ -99,6 +99,28 @@ def test_a_fraction_of_the_labels_is_drawn_as_asked(flags, tmp_path, capsys):
     assert "16 of 96 training frames are labelled, of 1 subjects" in capsys.readouterr().out
 
 
+def test_phrasings_are_shown_when_asked_for(flags, tmp_path):
+    for asked in ("false", "true"):
+        run(flags, "--phrasings", asked, "--max_steps", 2, "--output", tmp_path / asked, "--test", "false")
+    plain, phrased = (
+        AutoModelForImageClassification.from_pretrained(tmp_path / asked).config.label_sets
+        for asked in ("false", "true")
+    )
+    assert all(label_set["phrasing_tokens"] is None for label_set in plain)
+    assert all(max(map(len, label_set["phrasing_tokens"])) > 3 for label_set in phrased)
+    a, b = (load_file(tmp_path / asked / "model.safetensors") for asked in ("false", "true"))
+    assert not torch.equal(a["clef.text_projection.weight"], b["clef.text_projection.weight"])
+
+
+def test_the_saved_classifier_is_the_average_and_comes_with_temperatures(flags, tmp_path):
+    run(flags, "--max_steps", 3, "--checkpoint_steps", 3, "--eval_steps", 1, "--ema_decay", 0.9, "--output", tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    averages = load_file(tmp_path / "checkpoints" / "step_00000003" / "average.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in averages.items())
+    sets = AutoModelForImageClassification.from_pretrained(tmp_path).config.label_sets
+    assert all(len(label_set["temperatures"]) == len(label_set["labels"]) for label_set in sets)
+
+
 def test_balanced_weights_reach_the_configuration(flags, tmp_path):
     run(flags, "--class_weighting", "balanced", "--max_steps", 1, "--output", tmp_path, "--test", "false")
     sets = AutoModelForImageClassification.from_pretrained(tmp_path).config.label_sets

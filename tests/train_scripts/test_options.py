@@ -34,6 +34,11 @@ def test_a_saved_recipe_starts_the_same_run(tmp_path):
         (["nowhere.yaml"], "cannot be read"),
         (["--epochs", "0"], "more than 0"),
         (["--warmup", "1.5"], "fraction"),
+        (["--ema_decay", "1"], "below 1"),
+        (["--augmentation", "1.5"], "augmentation: got 1.5, expected from 0 to 1"),
+        (["--augmentation_ramp", "-0.1"], "augmentation_ramp"),
+        (["--augmentation_ramp", "0.5", "--augmentation", "0.1"], "augmentation_start: got 0.2"),
+        (["--augmentation_preset", "strong"], "invalid choice"),
     ],
 )
 def test_bad_options_end_with_a_sentence(argv, message, capsys):

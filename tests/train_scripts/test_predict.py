@@ -7,10 +7,15 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
+from modeling_clef import CLEFForImageClassification, build_label_set
+from modeling_clef.calibration_clef import calibrated_probabilities
 from processing import CLEFImageProcessor
-from train_scripts.predict import extract_features, predict
+from train_scripts.options import TrainingOptions
+from train_scripts.predict import extract_features, image_logits, mirrored_embeds, predict, predict_logits
+from train_scripts.towers import make_model, make_processor
 
 SIZE = 16
+UNCALIBRATED = {"temperatures": None, "calibration_biases": None}
 
 
 class Tower(torch.nn.Module):
@@ -37,7 +42,7 @@ class DualEncoder(torch.nn.Module):
 
 
 class Classifier(torch.nn.Module):
-    """The parts of CLEFForImageClassification that are used: `.clef`, `.config.label_sets` and logits."""
+    """The parts of CLEFForImageClassification that are used: `.clef`, `.config.label_sets`, logits, probabilities."""
 
     def __init__(self):
         super().__init__()
@@ -45,14 +50,17 @@ class Classifier(torch.nn.Module):
         self.head = torch.nn.Linear(4, 5)
         self.config = SimpleNamespace(
             label_sets=[
-                {"name": "action_units", "labels": ["AU1", "AU12"], "problem_type": "multi_label_classification"},
-                {"name": "expression", "labels": ["a", "b", "c"], "problem_type": "single_label_classification"},
+                {"labels": ["AU1", "AU12"], "problem_type": "multi_label_classification"} | UNCALIBRATED,
+                {"labels": ["a", "b", "c"], "problem_type": "single_label_classification"} | UNCALIBRATED,
             ]
         )
 
     def forward(self, pixel_values):
         pooled = self.clef.vision_model(pixel_values).pooler_output.flatten(1)
         return SimpleNamespace(logits=self.head(self.clef.visual_projection(pooled)))
+
+    def probabilities(self, logits):
+        return calibrated_probabilities(logits, self.config.label_sets)
 
 
 @pytest.fixture
@@ -118,6 +126,45 @@ def test_probabilities_by_label_set(model, dataset, processor):
     np.testing.assert_allclose(probabilities[:, :2], 1 / (1 + np.exp(-logits[:, :2])), atol=1e-5)
     exponential = np.exp(logits[:, 2:])
     np.testing.assert_allclose(probabilities[:, 2:], exponential / exponential.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(predict_logits(model, dataset, processor, progress=False), logits, atol=1e-5)
+
+
+def test_probabilities_are_calibrated_and_logits_are_not(model, dataset, processor):
+    before = predict_logits(model, dataset, processor, progress=False)
+    model.config.label_sets[0] |= {"temperatures": [2.0, 4.0], "calibration_biases": [0.5, -1.0]}
+    probabilities = predict(model, dataset, processor, progress=False)
+    assert np.array_equal(predict_logits(model, dataset, processor, progress=False), before)
+    expected = 1 / (1 + np.exp(-(before[:, :2] / [2, 4] + [0.5, -1])))
+    np.testing.assert_allclose(probabilities[:, :2], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["names", "linear"])
+def test_with_its_mirror_image_a_face_scores_as_its_mirror_image_does(head):
+    torch.manual_seed(0)
+    options = TrainingOptions(text_tower="tiny", image_size=32, projection_dim=16)
+    tokenizer = make_processor(options)
+    label_set = build_label_set(
+        "action_units", ["AU6", "AU12"], "multi_label_classification", ["cheek", "lip"], tokenizer.tokenizer
+    )
+    model = make_model(CLEFForImageClassification, options, tokenizer, label_sets=[label_set], head=head).eval()
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        logits, plain = image_logits(model, pixels, mirror=True), image_logits(model, pixels)
+        mirrored = image_logits(model, pixels.flip(-1), mirror=True)
+        embeds = [model(pixel_values=view).image_embeds for view in (pixels, pixels.flip(-1))]
+        mean = (embeds[0] + embeds[1]) / 2
+    torch.testing.assert_close(logits, mirrored)
+    assert (logits - plain).abs().max() > 1e-4
+    torch.testing.assert_close(mirrored_embeds(model.clef, pixels), mean / mean.norm(dim=1, keepdim=True))
+    symmetric = pixels + pixels.flip(-1)
+    with torch.no_grad():
+        torch.testing.assert_close(image_logits(model, symmetric, mirror=True), image_logits(model, symmetric))
+
+
+def test_mirroring_reaches_every_frame_of_a_data_set(model, dataset, processor, monkeypatch):
+    monkeypatch.setattr("train_scripts.predict.image_logits", lambda model, x, mirror: x.mean((2, 3)) + 100 * mirror)
+    assert (predict_logits(model, dataset, processor, progress=False, mirror=True) > 50).all()
+    assert (predict_logits(model, dataset, processor, progress=False) < 50).all()
 
 
 def test_training_mode_returns_after_an_error(model, processor):

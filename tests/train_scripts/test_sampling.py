@@ -24,12 +24,12 @@ def batches(rank=0, world_size=1, start_step=0, batch_size=16, total_steps=30, s
 
 def test_every_batch_holds_each_activity_equally_often():
     for batch in batches():
-        rows = [row for _, row in batch]
+        rows = [row for _, row, _ in batch]
         assert np.bincount(ACTIVITIES[rows], minlength=4).tolist() == [4, 4, 4, 4]
 
 
 def test_an_activity_goes_round_the_subjects_before_anyone_returns():
-    rows = [row for batch in batches(total_steps=6) for _, row in batch]
+    rows = [row for batch in batches(total_steps=6) for _, row, _ in batch]
     for activity in range(4):
         of_activity = [row for row in rows if ACTIVITIES[row] == activity]
         for turn in range(0, len(of_activity) - 5, 6):
@@ -38,7 +38,7 @@ def test_an_activity_goes_round_the_subjects_before_anyone_returns():
 
 @pytest.mark.parametrize("balanced", [True, False])
 def test_an_epoch_repeats_no_frame(balanced):
-    rows = [row for batch in batches(balanced=balanced, total_steps=15) for epoch, row in batch if epoch == 0]
+    rows = [row for batch in batches(balanced=balanced, total_steps=15) for epoch, row, _ in batch if epoch == 0]
     assert len(rows) == 240 and len(set(rows)) == 240
 
 
@@ -52,6 +52,10 @@ def test_starting_later_continues_the_same_order():
     assert batches(start_step=17) == batches()[17:]
 
 
+def test_every_key_knows_its_step():
+    assert [{step for _, _, step in batch} for batch in batches(start_step=17)] == [{step} for step in range(17, 30)]
+
+
 def test_the_seed_decides_the_order():
     assert batches(seed=1) == batches(seed=1)
     assert batches(seed=1) != batches(seed=2)
@@ -60,7 +64,7 @@ def test_the_seed_decides_the_order():
 def test_fewer_rows_than_a_batch_are_repeated():
     sampler = FaceBatchSampler(5, 8, 3)
     assert [len(batch) for batch in sampler] == [8, 8, 8]
-    assert [epoch for batch in sampler for epoch, _ in batch] == [0] * 8 + [1] * 8 + [2] * 8
+    assert [epoch for batch in sampler for epoch, _, _ in batch] == [0] * 8 + [1] * 8 + [2] * 8
 
 
 def test_no_rows_are_refused():

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from train_scripts.label_scores import fit_label_sets, score_label_sets
+from train_scripts.thresholds import fit_thresholds
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def make_sets():
+    common = {"temperatures": None, "calibration_biases": None}
+    aus = {"name": "action_units", "labels": ["AU1", "AU12"], "problem_type": "multi_label_classification", **common}
+    expression = {"name": "expression", "labels": list("abc"), "problem_type": "single_label_classification", **common}
+    return [aus | {"thresholds": [0.5, 0.5]}, expression | {"thresholds": [0.5] * 3}]
+
+
+def frames(seed, count=4000):
+    """Logits three times as sure as they may be, and labels."""
+    random = np.random.default_rng(seed)
+    odds = random.normal(0, 2, (count, 5))
+    labels = (random.random((count, 5)) < sigmoid(odds - 1)).astype(float)
+    exponential = np.exp(odds[:, 2:])
+    uniform = random.random((count, 1))
+    classes = (exponential.cumsum(axis=1) / exponential.sum(axis=1, keepdims=True) < uniform).sum(axis=1)
+    labels[:, 2:] = np.eye(3)[classes]
+    labels[random.random(count) < 0.1, 0] = np.nan
+    return (3 * odds).astype(np.float32), labels
+
+
+@pytest.fixture
+def fitted():
+    label_sets = make_sets()
+    fit_label_sets(label_sets, *frames(0))
+    return label_sets
+
+
+def test_what_is_fitted_on_one_half_serves_the_other(fitted):
+    logits, labels = frames(1)
+    aus, expression = score_label_sets(fitted, logits, labels, fitted=True).values()
+    np.testing.assert_allclose(fitted[0]["temperatures"], 3, rtol=0.15)
+    np.testing.assert_allclose(fitted[0]["calibration_biases"], -1, atol=0.15)
+    np.testing.assert_allclose(fitted[1]["temperatures"], 3, rtol=0.15)
+    assert aus["mean_ece"] > 0.1 > 0.03 > aus["mean_ece_calibrated"]
+    assert expression["ece"] > 0.1 > 0.03 > expression["ece_calibrated"]
+    row = aus["labels"]["AU1"]
+    assert row["base_rate"] == np.nanmean(labels[:, 0]) and row["known"] == (~np.isnan(labels[:, 0])).sum()
+    assert row["threshold"] == fitted[0]["thresholds"][0]
+
+
+def test_thresholds_are_those_of_the_calibrated_probabilities(fitted):
+    logits, labels = frames(0)
+    scale, bias = 1 / np.array(fitted[0]["temperatures"]), np.array(fitted[0]["calibration_biases"])
+    expected = fit_thresholds(sigmoid(logits[:, :2] * scale + bias), labels[:, :2])
+    np.testing.assert_allclose(fitted[0]["thresholds"], expected, atol=1e-5)
+    # The same decisions as the uncalibrated thresholds would make.
+    plain = sigmoid(logits[:, :2].astype(float)) >= fit_thresholds(sigmoid(logits[:, :2].astype(float)), labels[:, :2])
+    np.testing.assert_array_equal(sigmoid(logits[:, :2] * scale + bias) >= fitted[0]["thresholds"], plain)
+
+
+def test_scores_at_half_and_rankings_do_not_depend_on_the_calibration(fitted):
+    logits, labels = frames(1)
+    with_fit = score_label_sets(fitted, logits, labels, fitted=True)
+    without = score_label_sets(make_sets(), logits, labels, fitted=False)
+    for key in ("mean_f1_at_half", "mean_auroc", "mean_ap", "mean_ece"):
+        assert with_fit["action_units"][key] == without["action_units"][key]
+    assert with_fit["expression"]["accuracy"] == without["expression"]["accuracy"]
+    predicted, positive = sigmoid(logits[:, 1]) >= 0.5, labels[:, 1] == 1
+    f1 = 2 * (predicted & positive).sum() / (predicted.sum() + positive.sum())
+    assert without["action_units"]["labels"]["AU12"]["f1_at_half"] == pytest.approx(f1)
+    assert "mean_f1" not in without["action_units"] and "mean_ece_calibrated" not in without["action_units"]
+    assert "ece_calibrated" not in without["expression"]
+
+
+def test_average_precision_against_a_loop():
+    logits, labels = frames(1, count=60)
+    row = score_label_sets(make_sets(), logits, labels, fitted=False)["action_units"]["labels"]["AU1"]
+    known = ~np.isnan(labels[:, 0])
+    order = np.argsort(-logits[known, 0])
+    hits, precisions = 0, []
+    for rank, positive in enumerate(labels[known, 0][order] == 1, start=1):
+        if positive:
+            hits += 1
+            precisions.append(hits / rank)
+    assert row["ap"] == pytest.approx(np.mean(precisions))
+
+
+def test_a_label_that_is_never_there_has_no_scores():
+    logits, labels = frames(1, count=60)
+    labels[:, 1] = 0
+    label_sets = make_sets()
+    label_sets[0]["thresholds"] = [0.5, 0.123]
+    fit_label_sets(label_sets, logits, labels)
+    assert label_sets[0]["thresholds"][1] == 0.123
+    row = score_label_sets(label_sets, logits, labels, fitted=True)["action_units"]["labels"]["AU12"]
+    assert row["ap"] is None and row["f1"] is None and row["base_rate"] == 0
+
+
+def test_a_label_set_that_corpora_do_not_know_is_refused():
+    label_set = make_sets()[0] | {"name": "custom"}
+    with pytest.raises(ValueError, match="label set 'custom'"):
+        fit_label_sets([label_set], np.zeros((2, 2), np.float32), np.zeros((2, 2)))

@@ -1,0 +1,119 @@
+"""Calibration: what turns logits into probabilities that can be read as frequencies, fitted on validation subjects."""
+
+import numpy as np
+from scipy.optimize import minimize
+
+BINS = 15
+# Beyond these a logit says nothing at all, or everything.
+SLOPES = (1e-2, 1e2)
+
+
+def fit_temperatures(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Platt scaling of each label of a multi-label set: sigmoid(logit / temperature + bias).
+
+    Minimises the log loss over the label's known frames, whose targets are drawn in from 0 and 1 as Platt (1999) has
+    it, (positives + 1) / (positives + 2) and 1 / (negatives + 2), so that separable frames give no infinite slope.
+
+    Args:
+        logits: (N, K) uncalibrated.
+        labels: (N, K) in {0, 1, NaN}; NaN is unknown and left out.
+
+    Returns:
+        temperatures (K,) and biases (K,), float64; NaN for a label that is not known as both present and absent.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    logits, labels = _checked(logits, labels)
+    temperatures, biases = np.full(logits.shape[1], np.nan), np.full(logits.shape[1], np.nan)
+    for label in range(logits.shape[1]):
+        known = ~np.isnan(labels[:, label])
+        x, positive = logits[known, label], labels[known, label] == 1
+        positives, negatives = int(positive.sum()), int((~positive).sum())
+        if not positives or not negatives:
+            continue
+        targets = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+        def loss(weights, x=x, targets=targets):
+            z = weights[0] * x + weights[1]
+            value = (np.logaddexp(0, z) - targets * z).mean()
+            error = (1 / (1 + np.exp(-np.clip(z, -500, 500))) - targets) / len(x)
+            return value, np.array([error @ x, error.sum()])
+
+        slope, bias = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[SLOPES, (None, None)]).x
+        temperatures[label], biases[label] = 1 / slope, bias
+    return temperatures, biases
+
+
+def fit_softmax_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of a single-label set, softmax(logits / temperature), that minimises the log loss.
+
+    Args:
+        logits: (N, K) uncalibrated.
+        labels: (N, K) one-hot; a row with a NaN is unknown and left out.
+
+    Returns:
+        NaN if no row is known.
+    """
+    logits, labels = _checked(logits, labels)
+    known = ~np.isnan(labels).any(axis=1)
+    logits, labels = logits[known], labels[known]
+    if not len(logits):
+        return float("nan")
+
+    def loss(slope):
+        z = slope[0] * logits
+        z = z - z.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(z).sum(axis=1, keepdims=True))
+        probabilities = np.exp(z - log_sum)
+        value = -(labels * (z - log_sum)).sum(axis=1).mean()
+        return value, np.array([((probabilities - labels) * logits).sum(axis=1).mean()])
+
+    return float(1 / minimize(loss, [1.0], jac=True, method="L-BFGS-B", bounds=[SLOPES]).x[0])
+
+
+def calibrate_label_set(label_set: dict, logits: np.ndarray, labels: np.ndarray) -> None:
+    """Fits `temperatures` (and in a multi-label set `calibration_biases`) and keeps them in the label set.
+
+    What cannot be fitted keeps the values that the label set came with, or 1 and 0. Arguments as in
+    `fit_temperatures`.
+    """
+    count = len(label_set["labels"])
+    before = np.array(label_set.get("temperatures") or [1.0] * count)
+    if label_set["problem_type"] == "single_label_classification":
+        fitted = np.full(count, fit_softmax_temperature(logits, labels))
+    else:
+        biases_before = np.array(label_set.get("calibration_biases") or [0.0] * count)
+        fitted, biases = fit_temperatures(logits, labels)
+        label_set["calibration_biases"] = np.where(np.isnan(biases), biases_before, biases).tolist()
+    label_set["temperatures"] = np.where(np.isnan(fitted), before, fitted).tolist()
+
+
+def without_calibration(label_set: dict) -> dict:
+    return label_set | {"temperatures": None, "calibration_biases": None}
+
+
+def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float | None:
+    """Mean distance of predicted probability and frequency over `BINS` bins of equally many frames.
+
+    Args:
+        probabilities: (N,) in [0, 1], of the label, or of the class that is predicted.
+        correct: (N,) in {0, 1, NaN}: whether the label is present, or the predicted class right; NaN left out.
+
+    Returns:
+        The mean over bins weighted by their frames, in [0, 1]; None without a known frame.
+    """
+    known = ~np.isnan(correct)
+    if not known.any():
+        return None
+    order = np.argsort(probabilities[known], kind="stable")
+    scores, hits = probabilities[known][order].astype(float), correct[known][order]
+    bins = [part for part in np.array_split(np.arange(len(scores)), BINS) if len(part)]
+    return float(sum(abs(scores[part].mean() - hits[part].mean()) * len(part) for part in bins) / len(scores))
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if logits.ndim != 2 or logits.shape != labels.shape:
+        raise ValueError(f"expected logits and labels of one shape (N, K), got {logits.shape} and {labels.shape}.")
+    return logits, labels

@@ -1,0 +1,113 @@
+"""Label sets: what is fitted on validation subjects, and scores of what it decides."""
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score
+
+from modeling_clef.calibration_clef import calibrated_probabilities
+from train_scripts.calibration import calibrate_label_set, expected_calibration_error, without_calibration
+from train_scripts.probes import KINDS, multi_label_scores, single_label_scores
+from train_scripts.thresholds import fit_thresholds
+
+
+def fit_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarray) -> None:
+    """Fits temperatures, then thresholds of the calibrated probabilities, and keeps them in the label sets.
+
+    A label that has no positive frame here keeps the threshold that it came with; for temperatures see
+    `calibrate_label_set`.
+
+    Args:
+        logits: (N, K) uncalibrated, over all label sets.
+        labels: (N, K) in {0, 1, NaN}.
+    """
+    for label_set, columns in _columns(label_sets):
+        calibrate_label_set(label_set, logits[:, columns], labels[:, columns])
+        if KINDS[label_set["name"]] == "multi_label":
+            fitted = fit_thresholds(_probabilities(label_set, logits[:, columns]), labels[:, columns])
+            kept = np.array(label_set.get("thresholds") or [0.5] * len(label_set["labels"]))
+            label_set["thresholds"] = np.where((labels[:, columns] == 1).any(axis=0), fitted, kept).tolist()
+
+
+def score_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarray, fitted: bool) -> dict:
+    """Scores of each label set under its name, fractions in [0, 1], None where undefined, and per label under "labels".
+
+    "mean_f1" and "f1" are at the thresholds, "…_at_half" at .5 of the uncalibrated probabilities. Calibration keeps
+    the order of frames, so AUROC and average precision ("ap", beside its "base_rate") are the same with it and without.
+    "ece": expected calibration error (15 bins of equally many frames) uncalibrated, "ece_calibrated" with the
+    temperatures; of a single-label set that of the predicted class.
+
+    Args:
+        logits, labels: as in `fit_label_sets`.
+        fitted: whether thresholds and temperatures come from other frames than these; without, they are not scored.
+    """
+    scores = {}
+    for label_set, columns in _columns(label_sets):
+        plain = _probabilities(without_calibration(label_set), logits[:, columns])
+        calibrated = _probabilities(label_set, logits[:, columns]) if fitted else None
+        score = _multi_label if KINDS[label_set["name"]] == "multi_label" else _single_label
+        scores[label_set["name"]] = score(label_set, plain, calibrated, labels[:, columns])
+    return scores
+
+
+def _multi_label(label_set: dict, plain: np.ndarray, calibrated: np.ndarray | None, labels: np.ndarray) -> dict:
+    full = multi_label_scores(plain, labels, None)
+    if calibrated is not None:
+        at_thresholds = multi_label_scores(calibrated, labels, label_set["thresholds"])
+        full = {key: at_thresholds[key] for key in ("mean_f1", "f1")} | full
+        full["ece_calibrated"] = _each(expected_calibration_error, calibrated, labels)
+    full["ece"] = _each(expected_calibration_error, plain, labels)
+    full["ap"] = _each(_average_precision, plain, labels)
+    full["base_rate"] = [p / n if n else None for p, n in zip(full["positives"], full["known"], strict=True)]
+    keys = ("f1", "f1_at_half", "auroc", "ap", "ece", "ece_calibrated", "base_rate", "positives", "known")
+    per_label = {key: full.pop(key) for key in keys if key in full}
+    means = {f"mean_{key}": _mean(per_label[key]) for key in ("ap", "ece", "ece_calibrated") if key in per_label}
+    per_label["threshold"] = label_set["thresholds"]
+    return full | means | {"labels": _by_label(label_set["labels"], **per_label)}
+
+
+def _single_label(label_set: dict, plain: np.ndarray, calibrated: np.ndarray | None, labels: np.ndarray) -> dict:
+    full = single_label_scores(plain, labels)
+    scores = {k: full[k] for k in ("accuracy", "macro_f1", "uar", "confusion", "known", "unknown")}
+    unknown = np.isnan(labels).any(axis=1)
+    hits = np.where(unknown, np.nan, labels[np.arange(len(labels)), plain.argmax(axis=1)])
+    scores["ece"] = expected_calibration_error(plain.max(axis=1), hits)
+    if calibrated is not None:
+        scores["ece_calibrated"] = expected_calibration_error(calibrated.max(axis=1), hits)
+    counts = [sum(row) for row in full["confusion"]]
+    scores["labels"] = _by_label(label_set["labels"], f1=full["f1"], recall=full["recall"], frames=counts)
+    return scores
+
+
+def _columns(label_sets: list[dict]):
+    """Each label set with its columns."""
+    start = 0
+    for label_set in label_sets:
+        if label_set["name"] not in KINDS:
+            raise ValueError(f"The checkpoint has a label set {label_set['name']!r}; corpora know {list(KINDS)}.")
+        columns = slice(start, start + len(label_set["labels"]))
+        start = columns.stop
+        yield label_set, columns
+
+
+def _probabilities(label_set: dict, logits: np.ndarray) -> np.ndarray:
+    return calibrated_probabilities(torch.from_numpy(logits), [label_set]).numpy()
+
+
+def _each(score, probabilities: np.ndarray, labels: np.ndarray) -> list[float | None]:
+    return [score(probabilities[:, k], labels[:, k]) for k in range(labels.shape[1])]
+
+
+def _average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    known = ~np.isnan(labels)
+    if not (labels == 1).any():
+        return None
+    return float(average_precision_score(labels[known], probabilities[known]))
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _by_label(labels: list[str], **columns) -> dict[str, dict]:
+    return {label: {key: values[i] for key, values in columns.items()} for i, label in enumerate(labels)}
