@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEEDS ?= 1
 INSTALLED := .venv/.installed
 
-.PHONY: setup quickstart test test-slow lint sheets clean
+.PHONY: setup quickstart clef-small test test-slow lint sheets sheets-3d clean
 
 setup: $(INSTALLED)
 
@@ -11,11 +11,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quickstart]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quickstart,render,faces,video]'
 	touch $@
 
 quickstart: setup
 	.venv/bin/python train_scripts/quickstart.py --seeds $(SEEDS)
+
+# Needs the face model: CLEF_ICT_FACEKIT=…/FaceXModel (ICT-FaceKit, MIT).
+clef-small: setup
+	.venv/bin/python train_scripts/real_faces.py train_scripts/recipes/real_faces_small.yaml
 
 test: setup
 	.venv/bin/python -m pytest -n 2 -m 'not slow'
@@ -29,6 +33,9 @@ lint: setup
 
 sheets: setup
 	.venv/bin/python -m processing.corpora.sheets --output outputs/sheets
+
+sheets-3d: setup
+	.venv/bin/python -m processing.corpora.ict_sheets --output outputs/sheets-3d
 
 clean:
 	rm -rf .venv outputs

@@ -11,12 +11,16 @@ def load_corpus(name: str, root: str | None = None, split: str | None = None, **
     """Load a corpus by name.
 
     Args:
-        name: "synthetic" is the only corpus so far: it renders itself and needs no data.
-        root: folder of the corpus' own files; only for corpora that have files.
+        name: "synthetic" (drawn faces, needs no data) or "ict_facekit" (three-dimensional faces, rendered from the
+            public ICT-FaceKit face model); both render themselves once and are then taken from a cache.
+        root: the corpus' own files; only for corpora that have files. Of "ict_facekit": the folder FaceXModel of the
+            face model's checkout, by default the environment variable CLEF_ICT_FACEKIT.
         split: "train", "validation", "test" (no subject is in two of them), or None for all rows.
-        options: what the corpus offers, see `processing.corpora.synthetic.load_synthetic`.
+        options: what the corpus offers, see `processing.corpora.synthetic.load_synthetic` and
+            `processing.corpora.ict_facekit.load_ict_facekit`.
 
-    Raises ValueError for an unknown name, split or option value, TypeError for an unknown option.
+    Raises ValueError for an unknown name, split or option value, TypeError for an unknown option, FileNotFoundError
+    when the corpus' files are missing (it says where to get them).
     """
     if name == "synthetic":
         if root is not None:
@@ -26,4 +30,8 @@ def load_corpus(name: str, root: str | None = None, split: str | None = None, **
         from processing.corpora.synthetic import load_synthetic
 
         return load_synthetic(split=split, **options)
-    raise ValueError(f"there is no corpus {name!r}; there is: 'synthetic'")
+    if name == "ict_facekit":
+        from processing.corpora.ict_facekit import load_ict_facekit
+
+        return load_ict_facekit(root=root, split=split, **options)
+    raise ValueError(f"there is no corpus {name!r}; there are: 'synthetic', 'ict_facekit'")

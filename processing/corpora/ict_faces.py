@@ -275,7 +275,8 @@ def renderer_sources() -> list[Path]:
     """The files that decide how a rendered face looks and what it does: a cached corpus goes by them."""
     folder = Path(__file__).parent
     names = ("behaviour.py", "bilateral_behaviour.py", "random_streams.py", "synthetic_identity.py")
-    return sorted([*folder.glob("ict_*.py"), *(folder / name for name in names)])
+    parts = [path for path in folder.glob("ict_*.py") if path.name != "ict_sheets.py"]
+    return sorted([*parts, *(folder / name for name in names)])
 
 
 def _lip_gap(points: np.ndarray) -> float:

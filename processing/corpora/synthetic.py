@@ -24,14 +24,21 @@ from filelock import FileLock
 from PIL import Image
 
 from processing.corpora.behaviour import ACTION_UNITS, ACTIVITIES, clip_action_units, name_expressions
-from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, SPLIT, random_generator
+from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, random_generator
 from processing.corpora.schema import face_features
+from processing.corpora.splits import (
+    SPLITS,
+    available_cores,
+    check_integer,
+    check_share,
+    check_split,
+    split_subjects,
+)
 from processing.corpora.synthetic_faces import render_faces
 from processing.corpora.synthetic_identity import sample_identity
 from processing.corpora.synthetic_nuisance import sample_clip_nuisances, sample_session
 
 CROP_RECIPE = "synthetic-1"
-SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.json"
 
 
@@ -64,17 +71,15 @@ def load_synthetic(
 
     Raises ValueError for options outside these ranges.
     """
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"split is {split!r}; expected one of {', '.join(map(repr, SPLITS))}, or None for all rows")
-    _check_integer("subjects", subjects, 3, 100_000)
-    _check_integer("frames", frames, 1, 10_000)
-    _check_integer("image_size", image_size, 32, 256)
-    _check_integer("seed", seed, 0, 2**63 - 1)
-    for name, value in (("purity", purity), ("off_script", off_script)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value!r}; expected a share between 0 and 1")
+    check_split(split)
+    check_integer("subjects", subjects, 3, 100_000)
+    check_integer("frames", frames, 1, 10_000)
+    check_integer("image_size", image_size, 32, 256)
+    check_integer("seed", seed, 0, 2**63 - 1)
+    check_share("purity", purity)
+    check_share("off_script", off_script)
     if num_proc is not None:
-        _check_integer("num_proc", num_proc, 1, 100_000)
+        check_integer("num_proc", num_proc, 1, 100_000)
 
     options = {
         "subjects": int(subjects),
@@ -90,23 +95,13 @@ def load_synthetic(
     # One process renders, the others of the same launch wait for it.
     with FileLock(f"{folder}.lock"):
         if not _is_complete(folder):
-            _render_corpus(folder, options, num_proc or _available_cores())
+            _render_corpus(folder, options, num_proc or available_cores())
     parts = [_open_split(folder, name) for name in (SPLITS if split is None else (split,))]
     if split is not None:
         return parts[0]
     everything = datasets.concatenate_datasets(parts)
     everything.info.description = parts[0].info.description
     return everything
-
-
-def split_subjects(subjects: int, seed: int) -> dict[str, list[int]]:
-    """Subject numbers of each split: a seeded permutation cut at 2/3 and 7/9, at least one subject a split."""
-    order = random_generator(seed, SPLIT, subjects).permutation(subjects)
-    validation = max(1, round(subjects / 9))
-    test = max(1, round(subjects * 2 / 9))
-    train = subjects - validation - test
-    cuts = np.split(order, [train, train + validation])
-    return {name: sorted(part.tolist()) for name, part in zip(SPLITS, cuts, strict=True)}
 
 
 def render_clip(subject: int, activity: int, options: dict) -> dict[str, list]:
@@ -199,7 +194,7 @@ def _fingerprint(options: dict) -> str:
     """Of the options and of the code that draws: a cached corpus never outlives the renderer that made it."""
     digest = hashlib.sha256(json.dumps([CROP_RECIPE, options], sort_keys=True).encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        if file.stem.startswith("synthetic") or file.stem in ("behaviour", "random_streams", "schema"):
+        if file.stem.startswith("synthetic") or file.stem in ("behaviour", "random_streams", "schema", "splits"):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -212,12 +207,3 @@ def _png(image: np.ndarray) -> bytes:
 
 def _subject_id(number: int) -> str:
     return f"S{number:03d}"
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_integer(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
