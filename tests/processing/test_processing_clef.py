@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, pipeline
 
 from processing import CLEFImageProcessor, CLEFProcessor
-from processing.prompts_clef import DESCRIPTION_TEMPLATES, EXPRESSIONS, activity_text
+from processing.prompts_clef import DESCRIPTION_TEMPLATES, EXPRESSIONS, PHRASING_TEMPLATES, PHRASINGS, activity_text
 
 
 def texts_of(processor, batch):
@@ -74,6 +74,27 @@ def test_description_prompts(processor):
     assert [len(texts) for texts in prompts] == [len(DESCRIPTION_TEMPLATES)] * 2
     assert prompts[0][0] == "a photo of a face where " + EXPRESSIONS["happiness"].description
     assert all("the corners of the lips are pulled down" in text for text in prompts[1])
+
+
+def test_phrasing_prompts(processor):
+    smile, surprise, unphrased = processor.phrasing_prompts(["AU12", "surprise", "AU11"])
+    assert smile[:2] == ["a person with lip corner puller", "a face with lip corner puller"]
+    for texts, label in ((smile, "AU12"), (surprise, "surprise")):
+        assert len(set(texts)) == len(texts) == len(PHRASING_TEMPLATES) - 1 + 2 * len(PHRASINGS[label])
+        assert processor.label_prompts(label)[0] not in texts  # the name is what they are alternatives to
+        for phrase in PHRASINGS[label]:
+            assert f"a photo of a person with {phrase}" in texts
+    for template in PHRASING_TEMPLATES:
+        assert any(template.replace("{}", phrase) in smile for phrase in PHRASINGS["AU12"])
+    assert len(unphrased) == len(PHRASING_TEMPLATES) - 1
+    with pytest.raises(ValueError, match="unknown label 'AU3'"):
+        processor.phrasing_prompts("AU3")
+
+
+def test_phrasing_prompts_follow_the_label_template(processor):
+    processor.label_template = "this face has {}"
+    (texts,) = processor.phrasing_prompts("AU12")
+    assert "this face has an upturned mouth" in texts and "a photo of a person with lip corner puller" in texts
 
 
 def test_long_texts_are_cut_and_token_type_ids_left_out(processor, tokenizer):

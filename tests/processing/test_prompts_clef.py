@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from processing import prompts_clef as prompts
@@ -25,7 +27,7 @@ def test_activity_text_has_the_form_on_the_poster():
 
 
 def test_labels_are_complete_and_distinct():
-    numbers = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27]
+    numbers = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27, 28, 45]
     assert list(prompts.ACTION_UNITS) == [f"AU{number}" for number in numbers]
     expressions = {"neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"}
     assert set(prompts.EXPRESSIONS) == expressions
@@ -42,6 +44,45 @@ def test_descriptions_are_clauses_that_fit_every_template():
     for text in [*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values()]:
         assert text.description.startswith(("the ", "one "))
         assert not text.description.endswith(".") and "  " not in text.description
+
+
+HELD_OUT = re.compile(
+    r"\b(smil\w*|grin\w*|beam\w*|laugh\w*|frown\w*|crinkl\w*|show\w* (the |their )?teeth|raised eyebrows?)\b"
+)
+
+
+def test_training_shows_no_held_out_word():
+    shown = [text for label in (*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values()) for text in label]
+    shown += [phrase for phrases in prompts.PHRASINGS.values() for phrase in phrases]
+    shown += [prompts.activity_text(key) for key in prompts.ACTIVITIES]
+    shown += [prompts.NAME_TEMPLATE, *prompts.DESCRIPTION_TEMPLATES, *prompts.PHRASING_TEMPLATES]
+    assert [text for text in shown if HELD_OUT.search(text.lower())] == []
+
+
+def test_every_unseen_phrasing_holds_a_held_out_word():
+    unseen = [phrase for phrases in prompts.UNSEEN_PHRASINGS.values() for phrase in phrases]
+    assert [phrase for phrase in unseen if not HELD_OUT.search(phrase)] == []
+    assert {"AU1", "AU2", "AU4", "AU9", "AU12", "AU25", "happiness"} <= set(prompts.UNSEEN_PHRASINGS)
+    assert set(prompts.UNSEEN_PHRASINGS) <= set(prompts.PHRASINGS)
+
+
+def test_phrasings_are_many_distinct_noun_phrases():
+    numbers = [1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27, 28, 45]
+    assert list(prompts.PHRASINGS) == [f"AU{number}" for number in numbers] + list(prompts.EXPRESSIONS)
+    phrases = [phrase for texts in prompts.PHRASINGS.values() for phrase in texts]
+    names = [text.name for text in (*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values())]
+    assert len(set(phrases + names)) == len(phrases) + len(names)
+    for label, texts in prompts.PHRASINGS.items():
+        assert 8 <= len(texts) <= 14, label
+    for phrase in phrases:
+        assert phrase == phrase.strip() and 1 <= len(phrase.split()) <= 12, phrase
+        assert not phrase.endswith((".", ";")) and "  " not in phrase, phrase
+        assert not phrase.startswith(("with ", "the person", "he ", "she ", "they ")), phrase
+
+
+def test_phrasing_templates_begin_with_the_name_template():
+    assert prompts.PHRASING_TEMPLATES[0] == prompts.NAME_TEMPLATE and "{}" in prompts.PHRASING_TEMPLATES
+    assert all(template.count("{}") == 1 for template in prompts.PHRASING_TEMPLATES)
 
 
 @pytest.mark.parametrize(

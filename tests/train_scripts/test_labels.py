@@ -56,6 +56,15 @@ def test_label_sets_are_worded_by_the_processor(corpus, processor):
     assert len(units["description_tokens"]) == 17
 
 
+def test_phrasings_are_shown_on_request(corpus, processor):
+    (plain,) = make_label_sets(corpus, ["action_units"], processor)
+    (units,) = make_label_sets(corpus, ["action_units"], processor, phrasings=True)
+    assert plain["phrasing_tokens"] is None and {**units, "phrasing_tokens": None} == plain
+    expected = processor.tokenizer(processor.phrasing_prompts("AU12")[0])["input_ids"]
+    tokens = units["phrasing_tokens"][units["labels"].index("AU12")]
+    assert [[int(i) for i in string.split()] for string in tokens] == expected
+
+
 def test_an_unknown_set_is_refused(corpus, processor):
     with pytest.raises(ValueError, match="expected one of action_units, expression"):
         make_label_sets(corpus, ["valence"], processor)
