@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from train_scripts.check_checkpoint import TOLERANCE, fallen_short
+from train_scripts.options import parse_options
+from train_scripts.real_faces import RealFacesOptions, as_flags, collect, make_jobs, run_folder, table
+
+RECIPES = ("real_faces_small", "real_faces_base")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_option_of_a_recipe_is_one_of_the_scripts_it_is_for(name):
+    from train_scripts.finetune import FinetuningOptions
+    from train_scripts.pretrain import PretrainingOptions
+
+    options = parse_options(RealFacesOptions, [f"train_scripts/recipes/{name}.yaml"])
+    for job in make_jobs(options):
+        kind = PretrainingOptions if "pretrain" in job.command[0] else FinetuningOptions
+        parsed = parse_options(kind, job.command[1:])
+        assert parsed.corpus_options == options.corpus_options
+        assert parsed.augmentation_preset == "photographs"
+
+
+def test_jobs_wait_for_stage_1_only_where_they_start_from_it(tmp_path):
+    options = RealFacesOptions(output=str(tmp_path), fractions=["0.05"], fraction_steps=7)
+    jobs = {job.name: job for job in make_jobs(options)}
+    assert list(jobs) == [
+        "stage 1",
+        "stage 2 alone, all labels",
+        "stage 1 + stage 2, all labels",
+        "stage 2 alone, 5 % of labels",
+        "stage 1 + stage 2, 5 % of labels",
+    ]
+    assert [name for name, job in jobs.items() if job.needs] == [
+        "stage 1 + stage 2, all labels",
+        "stage 1 + stage 2, 5 % of labels",
+    ]
+    few = jobs["stage 2 alone, 5 % of labels"].command
+    assert few[few.index("--label_fraction") + 1] == "0.05" and few[few.index("--max_steps") + 1] == "7"
+    without = RealFacesOptions(output=str(tmp_path), fractions=[], compare=False)
+    assert [job.name for job in make_jobs(without)] == ["stage 1", "stage 1 + stage 2, all labels"]
+
+
+def test_flags_keep_their_types():
+    assert as_flags({"a": True, "b": {"c": 1}, "d": 0.5, "e": "x"}) == [
+        *("--a", "true"),
+        *("--b", '{"c": 1}'),
+        *("--d", "0.5"),
+        *("--e", "x"),
+    ]
+
+
+def test_the_table_says_by_how_much_stage_1_helps_and_where_it_does_not(tmp_path):
+    options = RealFacesOptions(output=str(tmp_path), fractions=[])
+    for arm, f1, accuracy in (("clef", 0.5, 0.6), ("stage2", 0.45, 0.65)):
+        folder = run_folder(options, arm, "all")
+        folder.mkdir(parents=True)
+        evaluation = {
+            "action_units": {"mean_f1": f1, "mean_f1_at_half": f1, "mean_auroc": 0.9},
+            "expression": {"accuracy": accuracy},
+        }
+        metrics = {"evaluation": evaluation, "validation": evaluation, "labelled_frames": 10}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    lines = table(collect(options), options.fractions)
+    assert lines[0] == ["rendered test people, percent", "stage 1 + stage 2", "stage 2 alone", "stage 1 gains"]
+    assert lines[1] == ["all labels: AU F1", "50.0", "45.0", "+5.0"]
+    assert lines[3] == ["all labels: expression accuracy", "60.0", "65.0", "-5.0"]
+
+
+def test_a_checkpoint_falls_short_only_beyond_the_tolerance():
+    recorded = {"au_f1": 0.5, "au_auroc": 0.9, "expression_accuracy": 0.6}
+    assert fallen_short({name: value - 0.9 * TOLERANCE for name, value in recorded.items()}, recorded) == []
+    assert fallen_short(recorded | {"au_auroc": 0.95}, recorded) == []
+    (sentence,) = fallen_short(recorded | {"au_auroc": 0.9 - 1.1 * TOLERANCE}, recorded)
+    assert "au_auroc is 0.8890, recorded 0.9000" in sentence

@@ -1,0 +1,63 @@
+"""Makes a text-free checkpoint of a fine-tuned run: label embeddings are kept, the text tower is left out.
+
+python train_scripts/freeze_checkpoint.py outputs/finetune --output checkpoints/mine
+
+The result loads through the Auto classes and gives the run's logits; `model.join_text_tower()` brings free text back.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from modeling_clef import CLEFForImageClassification
+from processing import CLEFProcessor
+from train_scripts.evaluate import with_checkpoint_flag
+from train_scripts.options import option, parse_options
+from train_scripts.runtime import write_metrics
+
+
+@dataclass
+class FreezingOptions:
+    checkpoint: str = option("", "fine-tuned run folder; may also stand first, without --checkpoint")
+    output: str = option("", "folder of the text-free checkpoint")
+
+    def __post_init__(self):
+        if not self.checkpoint or not self.output:
+            raise ValueError("expected a run folder as the first argument and --output FOLDER.")
+
+
+def write_text_free(run: Path, target: Path, **metrics) -> Path:
+    """Writes the text-free form of the run's model to `target`, with its processor, recipe and metrics.
+
+    Args:
+        metrics: kept in `metrics.json` beside the run's own.
+
+    Raises:
+        ValueError: the run has no labels.
+    """
+    model = CLEFForImageClassification.from_pretrained(run).eval()
+    model.freeze_labels()
+    # What is not written anew does not belong to this model: an old card, other figures.
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    model.save_pretrained(target)
+    CLEFProcessor.from_pretrained(run).save_pretrained(target)
+    shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
+    write_metrics(target, **(json.loads((run / "metrics.json").read_text()) | metrics))
+    return target
+
+
+def main(options: FreezingOptions) -> None:
+    target = write_text_free(Path(options.checkpoint), Path(options.output))
+    size = sum(path.stat().st_size for path in target.iterdir()) / 1e6
+    print(f"text-free checkpoint of {size:.1f} MB: {target}")
+
+
+if __name__ == "__main__":
+    main(parse_options(FreezingOptions, with_checkpoint_flag(sys.argv[1:])))
