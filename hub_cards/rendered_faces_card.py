@@ -118,6 +118,7 @@ def _introduction(metrics: dict) -> str:
         f"whatsoever; chosen ({ARMS[comparison['chosen']]}) by the {comparison['chosen_by']}. Method: CLEF, ICCV "
         "2023, [arXiv 2304.00058](https://arxiv.org/abs/2304.00058); renders, towers, temperatures, phrasings and "
         "augmentation are this project's choice.\n"
+        + (f"\n{metrics['provenance']}\n" if "provenance" in metrics else "")
     )
 
 
@@ -178,7 +179,8 @@ def _comparison(metrics: dict) -> str:
         return ""
     lines = [
         "## Does stage 1 help?\n",
-        "Rendered test people, percent; a negative gain means that stage 1 does not help there.\n",
+        "Rendered test people, percent; a negative gain means that stage 1 does not help there. "
+        f"{metrics['comparison'].get('note', '')}\n",
         "| labels | frames | figure | stage 1 + stage 2 | stage 2 alone | gain |",
         "|---|---|---|---|---|---|",
     ]

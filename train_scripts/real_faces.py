@@ -5,9 +5,9 @@ python train_scripts/real_faces.py train_scripts/recipes/real_faces_small.yaml
 python train_scripts/real_faces.py train_scripts/recipes/real_faces_base.yaml --parallel 1     # one GPU
 
 Renders the corpus; trains stage 1 and stage 2, and stage 2 alone, with all labels and with fractions of them; of the
-two with all labels it takes the one that is better on the rendered validation people, leaves out the text tower and
-writes the result to `checkpoint`. Photographs, if their folder is given, are read once at the end and choose nothing.
-What is done already is skipped when the command is run again.
+two with all labels it takes the one that is better on the rendered validation people, trains it a last round if the
+recipe says so, leaves out the text tower and writes the result to `checkpoint`. Photographs, if their folder is given,
+are read once at the end and choose nothing. What is done already is skipped when the command is run again.
 """
 
 import json
@@ -40,6 +40,10 @@ class RealFacesOptions(CorpusOptions):
     towers: dict | str | None = option(None, "options of both stages where they start from nothing, as a mapping")
     pretraining: dict | str | None = option(None, "further options of stage 1, as a mapping")
     finetuning: dict | str | None = option(None, "further options of stage 2, as a mapping")
+    further: dict | str | None = option(
+        None,
+        "options of stage 2 that differ in a last round, which goes on from the arm that is chosen; none: no round",
+    )
     fractions: list[str] = field(
         default_factory=lambda: ["0.05", "0.01"],
         metadata={"help": "fractions of the training frames' labels that both are compared with; none: no rows"},
@@ -51,7 +55,7 @@ class RealFacesOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("towers", "pretraining", "finetuning"):
+        for name in ("towers", "pretraining", "finetuning", "further"):
             value = getattr(self, name)
             value = (yaml.safe_load(value) if isinstance(value, str) else value) or {}
             if not isinstance(value, dict):
@@ -79,7 +83,13 @@ def main(options: RealFacesOptions) -> Path:
     }
     (output / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
     print(as_markdown(table(rows, options.fractions)))
-    checkpoint = write_text_free(run_folder(options, chosen, "all"), Path(options.checkpoint), comparison=result)
+    final = run_folder(options, chosen, "all")
+    if options.further:
+        job = further_round(options, final)
+        result["seconds"] |= run_jobs([job], 1)
+        final = job.folder
+    checkpoint = write_text_free(final, Path(options.checkpoint), comparison=result)
+    save_recipe(options, checkpoint)
     print(f"{ARMS[chosen]} is better on the validation people; text-free checkpoint: {checkpoint}")
     followers = [
         Job("small set", ["train_scripts/check_checkpoint.py", str(checkpoint.resolve()), "--record"], output / "small")
@@ -98,9 +108,7 @@ def run_folder(options: RealFacesOptions, arm: str, fraction: str) -> Path:
 
 def make_jobs(options: RealFacesOptions) -> list[Job]:
     """Stage 1, then stage 2 of both arms, the longest first."""
-    corpus = ["--corpus", options.corpus, "--corpus_options", json.dumps(options.corpus_options)]
-    corpus += ["--root", options.root] if options.root else []
-    shared = [*corpus, "--seed", str(options.seed)]
+    shared = _shared_flags(options)
     towers = as_flags(options.towers)
     stage1 = Path(options.output, "clef", "pretrained")
     command = ["train_scripts/pretrain.py", "--output", str(stage1.resolve()), *shared, *towers]
@@ -118,6 +126,20 @@ def make_jobs(options: RealFacesOptions) -> list[Job]:
             name = f"{ARMS[arm]}, {'all labels' if fraction == 'all' else f'{100 * float(fraction):g} % of labels'}"
             jobs.append(Job(name, command, folder, ["stage 1"] if arm == "clef" else []))
     return jobs
+
+
+def further_round(options: RealFacesOptions, start: Path) -> Job:
+    """Stage 2 once more from where it ended, as `further` says."""
+    folder = Path(options.output, "further")
+    command = ["train_scripts/finetune.py", "--output", str(folder.resolve()), *_shared_flags(options)]
+    command += ["--init_from", str(start.resolve()), *as_flags(options.finetuning | options.further)]
+    return Job("stage 2, a last round", command, folder)
+
+
+def _shared_flags(options: RealFacesOptions) -> list[str]:
+    corpus = ["--corpus", options.corpus, "--corpus_options", json.dumps(options.corpus_options)]
+    corpus += ["--root", options.root] if options.root else []
+    return [*corpus, "--seed", str(options.seed)]
 
 
 def as_flags(values: dict) -> list[str]:

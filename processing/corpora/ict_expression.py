@@ -33,6 +33,37 @@ SHAPES: dict[str, dict[str, float]] = {
     "AU28": {"mouthRollLower": 0.95, "mouthRollUpper": 0.95},
     "AU45": {"eyeBlink_": 1.0},
 }
+# What else a person's AU may move, and how much of it at most at intensity 5: the same muscle pulls each face a little
+# differently. An AU that is not here looks alike in all.
+STYLES: dict[str, dict[str, float]] = {
+    "AU1": {"browOuterUp_": 0.25},
+    "AU2": {"browInnerUp_": 0.25},
+    "AU4": {"noseSneer_": 0.15, "eyeSquint_": 0.3},
+    "AU6": {"eyeBlink_": 0.15, "noseSneer_": 0.12},
+    "AU12": {"mouthUpperUp_": 0.3, "mouthStretch_": 0.35, "mouthDimple_": 0.35, "cheekSquint_": 0.35},
+    "AU15": {"mouthStretch_": 0.25, "mouthShrugLower": 0.2},
+    "AU20": {"mouthFrown_": 0.25},
+    "AU25": {"mouthUpperUp_": 0.3, "mouthLowerDown_": 0.3},
+}
+# Shapes that a face may carry at rest, and the spread of their weights: none of them is an AU that is shown.
+RESTING_SHAPES = {
+    "mouthSmile_": 0.11,
+    "mouthFrown_": 0.15,
+    "mouthPress_": 0.15,
+    "mouthStretch_": 0.12,
+    "mouthUpperUp_": 0.05,
+    "mouthShrugLower": 0.10,
+    "mouthPucker": 0.10,
+    "browDown_": 0.18,
+    "browInnerUp_": 0.12,
+    "browOuterUp_": 0.12,
+    "eyeSquint_": 0.20,
+    "eyeWide_": 0.12,
+    "eyeBlink_": 0.07,
+    "cheekSquint_": 0.15,
+    "noseSneer_": 0.06,
+}
+STYLE_COUNT = sum(len(shapes) for shapes in STYLES.values())
 ADDING_LIMIT = {"jawOpen": 1.0, "eyeBlink": 1.02, "mouthPress": 1.1, "mouthRollLower": 1.0, "mouthRollUpper": 1.0}
 
 # AU25 from the gap between the inner lips: below the first no mouth is open, a third more of the way to 5 at each
@@ -49,23 +80,45 @@ def shape_names() -> list[str]:
     return list(names)
 
 
-def shape_weights(sides: np.ndarray, names: list[str]) -> np.ndarray:
-    """(N, len(names)) float32 weights of blend shapes for intensities (N, 21, 2) in 0..5, left and right."""
+def shape_weights(sides: np.ndarray, names: list[str], style: np.ndarray | None = None) -> np.ndarray:
+    """(N, len(names)) float32 weights of blend shapes for intensities (N, 21, 2) in 0..5, left and right.
+
+    `style`: (STYLE_COUNT,) in 0..1, how much of each of `STYLES` a person has; None: nothing of it.
+    """
     strength = np.asarray(sides, dtype=np.float32) / 5
     position = {name: index for index, name in enumerate(names)}
     weights = np.zeros((len(strength), len(names)), dtype=np.float32)
-    for au in ACTION_UNITS:
+
+    def add(au: str, name: str, weight: float) -> None:
         left, right = strength[:, COLUMN[au], 0], strength[:, COLUMN[au], 1]
+        if name.endswith("_"):
+            weights[:, position[name + "L"]] += weight * left
+            weights[:, position[name + "R"]] += weight * right
+        else:
+            weights[:, position[name]] += weight * np.maximum(left, right)
+
+    for au in ACTION_UNITS:
         for name, weight in SHAPES[au].items():
-            if name.endswith("_"):
-                weights[:, position[name + "L"]] += weight * left
-                weights[:, position[name + "R"]] += weight * right
-            else:
-                weights[:, position[name]] += weight * np.maximum(left, right)
+            add(au, name, weight)
+    if style is not None:
+        shares = iter(style.tolist())
+        for au, shapes in STYLES.items():
+            for name, weight in shapes.items():
+                add(au, name, weight * next(shares))
     for stem, limit in ADDING_LIMIT.items():
         for name in names:
             if name.startswith(stem):
                 np.minimum(weights[:, position[name]], limit, out=weights[:, position[name]])
+    return weights
+
+
+def resting_weights(draws: np.ndarray, names: list[str]) -> np.ndarray:
+    """(len(names),) float32 weights of the shapes of a resting face, for standard normal draws (RESTING_SHAPES,)."""
+    position = {name: index for index, name in enumerate(names)}
+    weights = np.zeros(len(names), dtype=np.float32)
+    for draw, (name, spread) in zip(draws, RESTING_SHAPES.items(), strict=True):
+        for side in ("L", "R") if name.endswith("_") else ("",):
+            weights[position[name + side]] = spread * draw
     return weights
 
 

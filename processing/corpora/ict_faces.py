@@ -8,7 +8,7 @@ import numpy as np
 
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, COLUMN, resolve_conflicts
 from processing.corpora.ict_accessories import hang_hair, place_frame, raise_hair, scalp_weights
-from processing.corpora.ict_expression import lips_part, shape_weights
+from processing.corpora.ict_expression import lips_part, resting_weights, shape_weights
 from processing.corpora.ict_geometry import TEXEL, FaceGeometry
 from processing.corpora.ict_identity import Identity
 from processing.corpora.ict_model import FaceModel
@@ -84,6 +84,9 @@ class FaceRenderer:
         neutral = geometry.neutral.copy()
         modes = geometry.modes.reshape(len(geometry.modes), -1)
         neutral[:own] += (identity.coefficients[: len(modes)] @ modes).reshape(-1, 3)
+        if variation.rest:
+            rest = resting_weights(identity.rest, geometry.shape_names)
+            add_shapes(neutral, rest, geometry.starts, geometry.indices, geometry.deltas)
         self._close_lips(identity, neutral)
         scalp = np.zeros(len(neutral), dtype=np.float32)
         hanging = variation.hair and not identity.bald and identity.hair_length < 4
@@ -147,7 +150,8 @@ class FaceRenderer:
             raise ValueError(f"image_size is {image_size!r}; expected 32 to 512 pixels")
         self._make_buffers(image_size)
         sides = resolve_conflicts(sides)
-        weights = shape_weights(sides, self.geometry.shape_names)
+        style = person.identity.style if person.variation.style else None
+        weights = shape_weights(sides, self.geometry.shape_names, style)
         depths = wrinkle_depths(self.wrinkles, person.identity, sides, person.variation.wrinkles)
         count = len(sides)
         faces = RenderedFaces(

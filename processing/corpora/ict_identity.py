@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from processing.corpora.ict_expression import RESTING_SHAPES, STYLE_COUNT
 from processing.corpora.synthetic_identity import (
     HAIR_COLOURS,
     HAIR_SHARES_DARK,
@@ -27,6 +28,8 @@ RESTING_WRINKLES = ("forehead", "glabella", "crows_feet", "nasolabial", "marione
 class Identity:
     coefficients: np.ndarray  # (100,) of the model's modes, standard deviations
     texture_seed: int
+    rest: np.ndarray  # draws for `ict_expression.RESTING_SHAPES`: what the face carries without any AU
+    style: np.ndarray  # for `ict_expression.STYLES`: how AUs pull this face, 0..1
     # Skin
     skin: np.ndarray  # (3,) linear
     blotches: float
@@ -118,6 +121,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     return Identity(
         coefficients=np.clip(rng.normal(0, 1, IDENTITY_MODES), -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32),
         texture_seed=int(rng.integers(0, 2**31)),
+        rest=np.clip(rng.normal(0, 1, len(RESTING_SHAPES)), -2.5, 2.5),
+        style=rng.uniform(0, 1, STYLE_COUNT) * (rng.random(STYLE_COUNT) < 0.6),
         skin=linear(skin),
         blotches=uniform(0.2, 1.0),
         redness=uniform(0, 1) * (1 - 0.6 * darkness),

@@ -15,6 +15,8 @@ MAXIMUM_YAW = np.radians(35)
 class Variation:
     """What varies beyond identity, AUs and shape; False leaves a thing at its plain value, or out."""
 
+    rest: bool = True  # what a face carries without any AU
+    style: bool = True  # how AUs pull this face
     texture: bool = True  # skin texture, freckles, blotches
     wrinkles: bool = True
     brows: bool = True

@@ -32,7 +32,7 @@ def identities(image_size: int = 128, seed: int = 0, subjects: int = 48, columns
         render_faces([_identity(seed, number)], [_nuisances(seed, number, 0, 1)[0]], np.zeros((1, 17)), image_size)[0]
         for number in range(subjects)
     ]
-    return _grid(faces, [f"S{number:03d}" for number in range(subjects)], columns)
+    return grid(faces, [f"S{number:03d}" for number in range(subjects)], columns)
 
 
 def action_units(image_size: int = 128, seed: int = 0, subjects: int = 3) -> Image.Image:
@@ -46,7 +46,7 @@ def action_units(image_size: int = 128, seed: int = 0, subjects: int = 3) -> Ima
     for number in diverse_subjects(seed, subjects):
         faces.extend(_frontal(_identity(seed, number), rows, image_size))
         captions.extend(["neutral", *ACTION_UNITS])
-    return _grid(faces, captions, 9)
+    return grid(faces, captions, 9)
 
 
 def intensities(
@@ -60,7 +60,7 @@ def intensities(
         rows[:, COLUMN[name]] = range(6)
         faces.extend(_frontal(_identity(seed, number), rows, image_size))
         captions.extend(f"{name} {level}" for level in range(6))
-    return _grid(faces, captions, 6)
+    return grid(faces, captions, 6)
 
 
 def activities(image_size: int = 128, seed: int = 0, subjects: int = 6) -> Image.Image:
@@ -73,7 +73,7 @@ def activities(image_size: int = 128, seed: int = 0, subjects: int = 6) -> Image
             nuisance = _nuisances(seed, number, activity, frames)[frame]
             faces.extend(render_faces([_identity(seed, number)], [nuisance], values, image_size))
             captions.append(f"{name}\n{name_expressions(values)[0]}")
-    return _grid(faces, captions, len(ACTIVITIES))
+    return grid(faces, captions, len(ACTIVITIES))
 
 
 def clip(
@@ -85,7 +85,7 @@ def clip(
     nuisances = _nuisances(seed, subject, index, frames)
     faces = render_faces([_identity(seed, subject)] * frames, nuisances, values, image_size)
     captions = [" ".join(name[2:] for name in ACTION_UNITS if row[COLUMN[name]] >= 2) or "-" for row in values]
-    return _grid(faces, captions, 10)
+    return grid(faces, captions, 10)
 
 
 SHEETS = {
@@ -122,7 +122,7 @@ def _frontal(identity: Identity, rows: np.ndarray, image_size: int) -> np.ndarra
     return render_faces([identity] * len(rows), [frontal_nuisance()] * len(rows), rows, image_size)
 
 
-def _grid(faces, captions: list[str], columns: int) -> Image.Image:
+def grid(faces, captions: list[str], columns: int) -> Image.Image:
     size, header = len(faces[0]), CAPTION * (1 + max(caption.count("\n") for caption in captions))
     rows = -(-len(faces) // columns)
     width, height = columns * (size + MARGIN) + MARGIN, rows * (size + header + MARGIN) + MARGIN

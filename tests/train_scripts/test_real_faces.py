@@ -4,7 +4,7 @@ import pytest
 
 from train_scripts.check_checkpoint import TOLERANCE, fallen_short
 from train_scripts.options import parse_options
-from train_scripts.real_faces import RealFacesOptions, as_flags, collect, make_jobs, run_folder, table
+from train_scripts.real_faces import RealFacesOptions, as_flags, collect, further_round, make_jobs, run_folder, table
 
 RECIPES = ("real_faces_small", "real_faces_base")
 
@@ -15,7 +15,8 @@ def test_every_option_of_a_recipe_is_one_of_the_scripts_it_is_for(name):
     from train_scripts.pretrain import PretrainingOptions
 
     options = parse_options(RealFacesOptions, [f"train_scripts/recipes/{name}.yaml"])
-    for job in make_jobs(options):
+    last = [further_round(options, run_folder(options, "clef", "all"))] if options.further else []
+    for job in [*make_jobs(options), *last]:
         kind = PretrainingOptions if "pretrain" in job.command[0] else FinetuningOptions
         parsed = parse_options(kind, job.command[1:])
         assert parsed.corpus_options == options.corpus_options
