@@ -43,6 +43,7 @@ def write_text_free(run: Path, target: Path, **metrics) -> Path:
     """
     model = CLEFForImageClassification.from_pretrained(run).eval()
     model.freeze_labels()
+    model.config.text_config._name_or_path = ""  # a folder of this machine
     # What is not written anew does not belong to this model: an old card, other figures.
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

@@ -116,7 +116,7 @@ def draw(pictures, labels, scores, truth, guesses, expressions, similarity):
         missed = [labels[k] for k in np.flatnonzero(truth[index]) if k not in top]
         text = f"not among them: {', '.join(missed)}\n" if missed else ""
         if similarity:
-            text += "nearest words: " + ", ".join(f"“{prompt}”" for prompt, _ in similarity[index][:2])
+            text += "nearest words:\n" + ", ".join(f"“{prompt}”" for prompt, _ in similarity[index][:2])
         bars.set_xlabel(text, fontsize=7, color=INK)
     figure.suptitle("Probabilities; dark bars are action units that the face was rendered with", fontsize=10, color=INK)
     return figure
