@@ -5,7 +5,7 @@ python -m processing.corpora.ict_sheets --root FaceXModel --output outputs/sheet
 
 import argparse
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,10 @@ from processing.corpora.sheets import grid
 
 LEVELS = (1.5, 3.0, 4.5)
 # What makes a person besides the traits that a switch of `Variation` covers.
-UNSWITCHED_TRAITS = ("coefficients", "skin", "lips", "lip_strength", "lip_gap", "sclera", "iris", "iris_radius")
+UNSWITCHED_TRAITS = (
+    *("coefficients", "skin", "lips", "lip_strength", "lip_gap"),
+    *("sclera", "iris", "iris_radius", "pupil_radius"),
+)
 
 
 def identities(renderer: FaceRenderer, image_size: int = 128, seed: int = 0, subjects: int = 48) -> Image.Image:
@@ -89,8 +92,11 @@ def randomisation(renderer: FaceRenderer, image_size: int = 128, seed: int = 0, 
     faces, captions = [], []
     for switch in Variation.none().switches():
         variation = replace(Variation.none(), **{switch: True})
-        drawn = (_smiling(renderer, own, variation, seed, draw, image_size) for draw in count())
-        faces.extend(islice(drawn_differently(drawn), draws))
+        drawn = (_smiling(renderer, own, variation, seed, draw, image_size) for draw in range(100 * draws))
+        shown = list(islice(drawn_differently(drawn), draws))
+        if len(shown) < draws:
+            raise RuntimeError(f"{switch} changes {len(shown)} of {100 * draws} faces; {draws} are to be shown")
+        faces.extend(shown)
         captions.extend([switch] * draws)
     for draw in range(draws):
         faces.append(_smiling(renderer, own, Variation(), seed, draw, image_size)[0])
@@ -120,9 +126,13 @@ SHEETS = {
 
 
 def diverse_subjects(seed: int, subjects: int, among: int = 40) -> list[int]:
-    """Subjects with bare faces whose skin, hair and shape differ most: each the farthest from those before it."""
+    """Subjects with bare faces and closed lips who differ most in skin, hair and shape."""
     people = {number: _identity(seed, number) for number in range(among)}
-    bare = [n for n, p in people.items() if not p.glasses and p.beard < 0.5 and p.fringe == 0 and p.hair_length > 0]
+    bare = [
+        number
+        for number, p in people.items()
+        if not p.glasses and p.beard < 0.5 and p.fringe == 0 and p.hair_length > 0 and p.lip_gap < 0.05
+    ]
     # Square roots: the eye, and the sheet, tell dark tones apart better than linear colours do.
     traits = {
         n: np.array([*3 * np.sqrt(people[n].skin), *np.sqrt(people[n].hair), *0.1 * people[n].coefficients[:5]])

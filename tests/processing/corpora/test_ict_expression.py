@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, COLUMN, MIDLINE
-from processing.corpora.ict_expression import lips_part, shape_names, shape_weights
+from processing.corpora.ict_expression import (
+    RESTING_SHAPES,
+    STYLE_COUNT,
+    STYLES,
+    lips_part,
+    resting_weights,
+    shape_names,
+    shape_weights,
+)
 from processing.corpora.ict_obj import EXPRESSIONS
 
 NAMES = shape_names()
@@ -89,6 +97,45 @@ def test_rows_do_not_mix():
     assert together.dtype == np.float32
     for index in range(6):
         np.testing.assert_array_equal(shape_weights(given[index : index + 1], NAMES)[0], together[index])
+
+
+@pytest.mark.parametrize("name", ACTION_UNITS)
+def test_a_style_adds_its_own_pull_to_what_an_au_moves(name):
+    plain, none, full = (
+        shape_weights(sides(**{name: (4, 1)}), NAMES, style)[0]
+        for style in (None, np.zeros(STYLE_COUNT), np.ones(STYLE_COUNT))
+    )
+    np.testing.assert_array_equal(plain, none)
+    expected = dict.fromkeys(NAMES, 0.0)
+    for shape, weight in STYLES.get(name, {}).items():
+        left_right = {"L": 4, "R": 1} if shape.endswith("_") else {"": 4}
+        expected |= {shape + side: weight * level / 5 for side, level in left_right.items()}
+    np.testing.assert_allclose(full - plain, [expected[shape] for shape in NAMES], atol=1e-6)
+
+
+def test_each_share_of_a_style_is_one_pull_of_one_au():
+    everything = shape_weights(np.ones((1, 21, 2)), NAMES)[0]
+    pulls = [(au, shape) for au, shapes in STYLES.items() for shape in shapes]
+    assert len(pulls) == STYLE_COUNT
+    for index, (au, shape) in enumerate(pulls):
+        style = np.eye(STYLE_COUNT)[index]
+        moved = {
+            name
+            for name, w in zip(NAMES, shape_weights(np.ones((1, 21, 2)), NAMES, style)[0] - everything, strict=True)
+            if abs(w) > 1e-6
+        }
+        assert moved and all(name.startswith(shape) for name in moved), (au, shape)
+
+
+def test_a_face_at_rest():
+    draws = np.arange(1, len(RESTING_SHAPES) + 1) / 10
+    made = resting_weights(draws, NAMES)
+    for draw, (shape, spread) in zip(draws, RESTING_SHAPES.items(), strict=True):
+        for name in [shape + "L", shape + "R"] if shape.endswith("_") else [shape]:
+            assert made[NAMES.index(name)] == pytest.approx(draw * spread)
+    carried = {name for name, weight in zip(NAMES, made, strict=True) if weight}
+    assert not any(name.startswith(("jawOpen", "mouthRoll", "mouthLowerDown")) for name in carried)
+    assert not resting_weights(np.zeros(len(RESTING_SHAPES)), NAMES).any()
 
 
 def test_how_far_lips_are_parted():

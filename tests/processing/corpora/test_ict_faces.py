@@ -19,6 +19,8 @@ from processing.corpora.ict_nuisance import (
     sample_session,
 )
 from processing.corpora.ict_photography import make_background
+from processing.corpora.ict_raster import PLAIN as PLAIN_KIND
+from processing.corpora.ict_raster import add_shapes, project, rasterize, shade, vertex_normals
 from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, random_generator
 
 SIZE = 64
@@ -163,8 +165,9 @@ def test_closed_mouths_have_closed_lips(renderer, people):
         for names in ((), ("AU24",), ("AU28",), ("AU17",), ("AU1", "AU2"), ("AU45",), ("AU4", "AU7")):
             made = draw(renderer, people(number), size=32, **dict.fromkeys(names, 4.0))
             assert made.action_units[0, COLUMN["AU25"]] == 0, names
-    parted = [draw(renderer, people(n), size=32) for n in range(20) if identity(n).lip_gap > 0.08]
-    assert parted and all(face.action_units[0, COLUMN["AU25"]] > 0 for face in parted)
+    for number in range(4):
+        parted = renderer.person(replace(identity(number), lip_gap=0.12), PLAIN)
+        assert 0 < draw(renderer, parted, size=32).action_units[0, COLUMN["AU25"]] < 2
 
 
 # What an AU changes
@@ -262,8 +265,7 @@ def test_boxes_hold_the_landmarks_and_the_face(renderer, people):
 
 
 def test_coverage(renderer, people):
-    bald = [n for n in range(12) if not identity(n).bald][:4]
-    for number in bald:  # without hair, the crop's upper corners are background
+    for number in range(4):  # plain faces have no hair: the crop's upper corners are background
         face = draw(renderer, people(number))
         alpha, image = face.alpha[0], face.images[0]
         assert (alpha[SIZE // 4 : SIZE * 3 // 4, SIZE // 3 : SIZE * 2 // 3] == 255).all()
@@ -323,6 +325,27 @@ def test_coloured_light_colours_the_face(renderer, people):
             for nuisance in (FRONTAL, replace(FRONTAL, light_colours=(colour,) * 3))
         )
         assert np.argmax(lit / plain) == channel
+
+
+def test_shadows_turn_with_the_head(renderer, people, monkeypatch):
+    """Light from the camera falls on the right side of a head that has turned to its left."""
+    directions, cast = [], renderer.geometry.light_visibility
+    monkeypatch.setattr(renderer.geometry, "light_visibility", lambda d: directions.append(d) or cast(d))
+    for yaw, pitch in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.3)):
+        ahead = replace(FRONTAL, yaw=yaw, pitch=pitch, light_directions=((0.0, 0.0, 1.0),) * 3)
+        draw(renderer, people(0), ahead, 32)
+    expected = [(0, 0, 1), (-np.sin(0.5), 0, np.cos(0.5)), (0, np.sin(0.3), np.cos(0.3))]
+    np.testing.assert_allclose(directions, expected, atol=1e-6)
+
+
+def test_noses_and_brows_cast_shadows(renderer):
+    geometry = renderer.geometry
+    points = geometry.landmarks
+    ahead, left, above = (geometry.light_visibility(np.array(d)) for d in ((0, 0, 1.0), (0.9, 0, 0.44), (0, 0.95, 0.3)))
+    assert ahead[points[[30, 8, 27]]].min() > 0.9
+    assert left[points[[14, 15]]].min() > 0.9 and left[points[[1, 2]]].max() < 0.3  # the far cheek
+    assert above[points[[24, 19]]].min() > 0.8 and above[points[33]] < 0.5  # under the nose
+    assert all(0 <= share.min() and share.max() <= 1.001 for share in (ahead, left, above))
 
 
 # Variation
@@ -430,3 +453,165 @@ def test_sources_are_files():
     names = [path.name for path in renderer_sources()]
     assert len(names) == len(set(names)) and {"ict_faces.py", "behaviour.py"} <= set(names)
     assert all(path.is_file() for path in renderer_sources())
+
+
+# The compiled loops, against numpy
+
+
+def counter_clockwise(screen, triangles):
+    """Triangles that face the camera, as seen on screen; sample coordinates run down."""
+    a, b, c = (screen[triangles[:, corner]] * [1, -1] for corner in range(3))
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] > 0
+
+
+def test_the_z_buffer_shows_what_is_nearest():
+    side, count = 24, 60
+    rng = np.random.default_rng(0)
+    screen = rng.uniform(-4, side + 4, (3 * count, 2)).astype(np.float32)
+    depth = rng.uniform(-5, 5, 3 * count).astype(np.float32)
+    triangles = np.arange(3 * count, dtype=np.int32).reshape(count, 3)
+    facing = counter_clockwise(screen, triangles)
+    assert 10 < facing.sum() < count - 10
+    nearest, owner = np.empty((side, side), np.float32), np.empty((side, side), np.int32)
+    weights = np.empty((side, side, 2), np.float32)
+    rasterize(screen, depth, triangles, nearest, owner, weights)
+
+    compared = 0
+    for row, column in np.ndindex(side, side):
+        point = np.array([column + 0.5, row + 0.5])
+        hits, unclear = [], False
+        for t in np.flatnonzero(facing):
+            corners = screen[triangles[t]].astype(np.float64)
+            system = np.vstack([corners.T, np.ones(3)])
+            shares = np.linalg.solve(system, [*point, 1])
+            unclear |= abs(shares.min()) < 1e-3
+            if shares.min() > 0:
+                hits.append((float(shares @ depth[triangles[t]]), int(t), shares))
+        hits.sort(key=lambda hit: hit[0])
+        if unclear or (len(hits) > 1 and hits[-1][0] - hits[-2][0] < 1e-3):
+            continue
+        compared += 1
+        if not hits:
+            assert owner[row, column] == -1
+            continue
+        z, t, shares = hits[-1]
+        assert owner[row, column] == t and abs(nearest[row, column] - z) < 1e-3
+        np.testing.assert_allclose(weights[row, column], shares[:2], atol=1e-3)
+    assert compared > 0.8 * side**2 and (owner >= 0).mean() > 0.5
+
+
+def test_a_closed_surface_has_no_holes():
+    """A grid of triangles whose edges run through sample centres covers each of them."""
+    side, corners = 16, np.arange(0, 17, 0.5)
+    y, x = np.meshgrid(corners, corners, indexing="ij")
+    screen, count = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32), len(corners)
+    first = (np.arange(count - 1)[:, None] * count + np.arange(count - 1)).reshape(-1, 1)
+    triangles = np.concatenate([first + [0, count, 1], first + [1, count, count + 1]]).astype(np.int32)
+    assert counter_clockwise(screen, triangles).all()
+    nearest, owner = np.empty((side, side), np.float32), np.empty((side, side), np.int32)
+    rasterize(
+        screen, np.zeros(len(screen), np.float32), triangles, nearest, owner, np.empty((side, side, 2), np.float32)
+    )
+    assert (owner >= 0).all()
+    rasterize(screen, screen[:, 0], triangles[:, ::-1].copy(), nearest, owner, np.empty((side, side, 2), np.float32))
+    assert (owner == -1).all()  # seen from behind
+
+
+def test_normals_are_means_by_area(renderer):
+    vertices, triangles = renderer.geometry.neutral, renderer.geometry.triangles
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, triangles, normals)
+    corners = vertices[triangles].astype(np.float64)
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    expected = np.zeros(vertices.shape)
+    for corner in range(3):
+        np.add.at(expected, triangles[:, corner], faces)
+    length = np.linalg.norm(expected, axis=1)
+    clear = length > 1e-3
+    assert clear.mean() > 0.7
+    np.testing.assert_allclose(normals[clear], expected[clear] / length[clear, None], atol=1e-3)
+
+
+def test_shapes_add_up():
+    rng = np.random.default_rng(1)
+    vertices, weights = rng.normal(0, 1, (30, 3)).astype(np.float32), np.array([0.5, 0, -1.2, 2], np.float32)
+    starts = np.array([0, 4, 9, 9, 15])
+    indices, deltas = rng.permutation(30)[:15].astype(np.int32), rng.normal(0, 1, (15, 3)).astype(np.float32)
+    expected = vertices.astype(np.float64)
+    for shape, weight in enumerate(weights):
+        rows = slice(starts[shape], starts[shape + 1])
+        np.add.at(expected, indices[rows], weight * deltas[rows])
+    add_shapes(vertices, weights, starts, indices, deltas)
+    np.testing.assert_allclose(vertices, expected, atol=1e-5)
+
+
+def test_projection_is_a_pinhole():
+    """A point's picture lies on the line from the camera through it: closer things are larger."""
+    rng = np.random.default_rng(2)
+    points, pivot = rng.normal(0, 4, (20, 3)).astype(np.float32), np.array([0, 1, 4], np.float32)
+    turn = np.float32(0.05) * np.eye(2, dtype=np.float32)
+    screen, depth = np.empty((20, 2), np.float32), np.empty(20, np.float32)
+    distance = np.float32(60)
+    project(points, pivot, np.eye(3, dtype=np.float32), distance, turn, np.zeros(2, np.float32), 100, screen, depth)
+    camera = pivot + [0, 0, 60 + 8]  # a camera's distance counts from the face, 8 cm before the pivot
+    ray = points - camera
+    expected = 60 * ray[:, :2] / -ray[:, 2:]
+    np.testing.assert_allclose(screen, (expected * 0.05 * [1, -1] + 0.5) * 100, atol=1e-3)
+    np.testing.assert_allclose(depth, points[:, 2] - pivot[2], atol=1e-5)
+
+
+def shaded(normal, light, **changes):
+    """Linear colour of a patch over a 2 x 2 crop's left half, and of the pixel that it does not cover."""
+    owner = np.full((4, 4), -1, np.int32)
+    owner[:, :2] = 0
+    attributes = np.array([[0.4, 0.3, 0.2, 0, 0, 1, 1, 0]] * 3, np.float32)
+    attributes[:, 5], attributes[:, 6] = changes.get("ambient", 1), changes.get("lit", 1)
+    lights, colours = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.float32)
+    lights[:] = [0, 0, 1]
+    lights[0], colours[0] = light, changes.get("colour", (1, 1, 1))
+    image, alpha = np.empty((2, 2, 3), np.float32), np.empty((2, 2), np.float32)
+    shade(
+        owner,
+        np.full((4, 4, 2), 1 / 3, np.float32),
+        np.zeros((4, 4), np.float32),
+        np.array([[0, 1, 2]], np.int32),
+        np.array([PLAIN_KIND], np.uint8),
+        np.array([normal] * 3, np.float32),
+        attributes,
+        np.ones((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.float32),
+        np.float32(10),
+        np.array([0, 1, 0], np.float32),
+        lights,
+        colours,
+        np.array(changes.get("sky", (0, 0, 0)), np.float32),
+        np.array(changes.get("ground", (0, 0, 0)), np.float32),
+        np.array([0.3, 0.1, 0.0], np.float32),
+        np.array([0.1, 0.2, 0.3, 0.4, 0.2], np.float32),
+        np.full((2, 2, 3), 0.7, np.float32),
+        2,
+        image,
+        alpha,
+    )
+    np.testing.assert_allclose(alpha, [[1, 0], [1, 0]])
+    np.testing.assert_allclose(image[:, 1], 0.7)
+    return image[0, 0]
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 1.2, 1.7, 3.0])
+def test_light_by_angle(angle):
+    """Lambert's cosine, wrapped a little further around for skin's red: (cos + w) / (1 + w)."""
+    light = (np.sin(angle), 0, np.cos(angle))
+    wrap, albedo = np.array([0.3, 0.1, 0.0]), np.array([0.4, 0.3, 0.2])
+    expected = albedo * np.maximum((np.cos(angle) + wrap) / (1 + wrap), 0)
+    np.testing.assert_allclose(shaded((0, 0, 1), light), expected, atol=1e-5)
+    np.testing.assert_allclose(shaded((0, 0, 1), light, lit=0.25), expected / 4, atol=1e-5)
+    np.testing.assert_allclose(shaded((0, 0, 1), light, colour=(2, 1, 0)), expected * [2, 1, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("normal, share", [((0, 1, 0), 1.0), ((0, 0, 1), 0.5), ((0, -1, 0), 0.0)])
+def test_sky_above_and_ground_below(normal, share):
+    sky, ground = np.array([0.2, 0.4, 0.8]), np.array([0.3, 0.2, 0.1])
+    made = shaded(normal, (0, 0, 1), colour=(0, 0, 0), sky=sky, ground=ground, ambient=0.5)
+    expected = np.array([0.4, 0.3, 0.2]) * (ground + share * (sky - ground)) * 0.5
+    np.testing.assert_allclose(made, expected, atol=1e-5)
