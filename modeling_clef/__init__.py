@@ -9,12 +9,14 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from processing import CLEFImageProcessor, CLEFProcessor
 
 from .configuration_clef import CLEFConfig
 from .label_sets_clef import build_label_set
 from .modeling_clef import CLEFForImageClassification, CLEFForPreTraining, CLEFModel, CLEFPreTrainedModel
+from .pipeline_clef import FacialBehaviorPipeline
 
 AutoConfig.register("clef", CLEFConfig, exist_ok=True)
 AutoModel.register(CLEFConfig, CLEFModel, exist_ok=True)
@@ -23,6 +25,9 @@ AutoModelForPreTraining.register(CLEFConfig, CLEFForPreTraining, exist_ok=True)
 AutoModelForImageClassification.register(CLEFConfig, CLEFForImageClassification, exist_ok=True)
 AutoImageProcessor.register(CLEFConfig, image_processor_classes={"pil": CLEFImageProcessor}, exist_ok=True)
 AutoProcessor.register(CLEFConfig, CLEFProcessor, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "facial-behavior", FacialBehaviorPipeline, pt_model=AutoModelForImageClassification, type="image"
+)
 
 __all__ = [
     "CLEFConfig",
@@ -30,5 +35,6 @@ __all__ = [
     "CLEFForPreTraining",
     "CLEFModel",
     "CLEFPreTrainedModel",
+    "FacialBehaviorPipeline",
     "build_label_set",
 ]

@@ -27,7 +27,7 @@ def save_checkpoint(
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(_training_state(accelerator.unwrap_model(model)), partial / "model.safetensors")
+        save_file(training_state(accelerator.unwrap_model(model)), partial / "model.safetensors")
         if average is not None:
             save_file(average.state_dict(), partial / "average.safetensors")
         state = optimizer.state_dict()
@@ -70,7 +70,7 @@ def load_checkpoint(
             f"{accelerator.num_processes}. Launch the same number, or start anew in another output folder."
         )
     inner = accelerator.unwrap_model(model)
-    expected = set(_training_state(inner))
+    expected = set(training_state(inner))
     weights = load_file(checkpoint / "model.safetensors", device=str(accelerator.device))
     if set(weights) != expected:
         raise ValueError(
@@ -103,7 +103,7 @@ def restore_random_state(checkpoint: Path, accelerator: Accelerator) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _training_state(model) -> dict[str, torch.Tensor]:
+def training_state(model) -> dict[str, torch.Tensor]:
     """Weights that train, and buffers; frozen weights come from where the run got them."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in frozen}

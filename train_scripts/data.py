@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from processing import CLEFProcessor
 from processing.corpora.schema import corpus_metadata
+from processing.prompts_clef import EXPRESSIONS
 
 IN_MEMORY_BYTES = 2 * 2**30
 
@@ -116,6 +117,21 @@ def activity_vocabulary(corpus: Dataset) -> tuple[list[str], np.ndarray]:
     names = sorted({activity for activity in column if activity is not None})
     index = {name: i for i, name in enumerate(names)}
     return names, np.array([-1 if activity is None else index[activity] for activity in column], dtype=np.int64)
+
+
+def without_expressions(corpus: Dataset, held_out: list[str]) -> Dataset:
+    """The frames that show none of these expressions; frames whose expression is not known stay.
+
+    Raises:
+        ValueError: an expression that the project does not name, or nothing is left.
+    """
+    unknown = [name for name in held_out if name not in EXPRESSIONS]
+    if unknown:
+        raise ValueError(f"held-out expressions: got {', '.join(unknown)}, expected some of {', '.join(EXPRESSIONS)}.")
+    kept = np.flatnonzero(~np.isin(np.array(corpus["expression"][:], dtype=object), held_out))
+    if not len(kept):
+        raise ValueError(f"no frame is left without the expressions {', '.join(held_out)}: hold out fewer.")
+    return corpus.select(kept)
 
 
 def choose_labelled(subjects: np.ndarray, fraction: float, by: str, seed: int) -> np.ndarray:

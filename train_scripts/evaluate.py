@@ -24,13 +24,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 import modeling_clef  # noqa: F401  (registers the Auto classes)
 from processing.corpora import load_corpus
 from train_scripts.data import choose_labelled
-from train_scripts.label_scores import fit_label_sets, score_label_sets
-from train_scripts.labels import corpus_label_names, corpus_labels, label_matrix
+from train_scripts.labels import corpus_label_names, corpus_labels
 from train_scripts.options import CorpusOptions, option, parse_options
 from train_scripts.predict import Features, extract_features, predict_logits
+from train_scripts.predictions import write_predictions
 from train_scripts.probes import KINDS, identity_probe, linear_probe
 from train_scripts.runtime import write_metrics
 from train_scripts.score_table import score_table
+from train_scripts.split_scores import fitted_predictions, full_scores
 
 # What of a label set is fitted here.
 FITTED = ("thresholds", "temperatures", "calibration_biases")
@@ -49,6 +50,7 @@ class EvaluationOptions(CorpusOptions):
     write_thresholds: bool = option(
         True, "write the fitted thresholds and temperatures into the run folder's config.json"
     )
+    predictions: bool = option(False, "also write predictions.parquet, from which compare.py works")
     output: str | None = option(None, "folder of metrics.json; default: the run folder")
     batch_size: int = option(256, "images at a time")
     workers: int = option(0, "processes that decode images")
@@ -82,18 +84,22 @@ def evaluate_checkpoint(
     seed: int = 0,
     progress: bool = True,
     features: Features | None = None,
+    predictions_folder: Path | None = None,
+    fold: int | None = None,
 ) -> dict:
     """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
 
     Temperatures are fitted first, then thresholds of the calibrated probabilities. What "at half" says is of the
-    uncalibrated ones, as a network without validation subjects would decide.
+    uncalibrated ones, as a network without validation subjects would decide. Frames without a detected face are left
+    out of the fit, and count in the scores (see `score_draws`).
 
     Args:
-        model: any CLEF model; label sets named "action_units" and "expression" are scored against the corpus.
+        model: any CLEF model; its label sets are scored against the corpus.
         validation: frames of other subjects, on which each label's temperature and threshold are fitted.
         test: frames to score. None: the validation frames are scored, with nothing that was fitted on them and without
             identity probe.
         features: `extract_features` of the test frames, if at hand.
+        predictions_folder: where predictions.parquet is written, if anywhere; `fold` is noted in it.
 
     Returns:
         "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
@@ -109,11 +115,12 @@ def evaluate_checkpoint(
     run = {"batch_size": batch_size, "device": device, "num_workers": num_workers, "progress": progress}
     label_sets = (model.config.label_sets or []) if hasattr(model, "clef") and hasattr(model, "set_labels") else []
     if label_sets:
-        logits = predict_logits(model, validation, processor, **run)
-        fit_label_sets(label_sets, logits, label_matrix(validation, label_sets))
-        if test is not None:
-            logits = predict_logits(model, test, processor, **run)
-        result |= score_label_sets(label_sets, logits, label_matrix(scored, label_sets), fitted=test is not None)
+        corpora = {"validation": validation} | ({} if test is None else {"test": test})
+        parts = {split: (corpus, predict_logits(model, corpus, processor, **run)) for split, corpus in corpora.items()}
+        predictions = fitted_predictions(label_sets, parts, fold)
+        result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
+        if predictions_folder is not None:
+            write_predictions(predictions_folder, predictions)
     if test is not None:
         features = features or extract_features(model, test, processor, **run)
         try:
@@ -139,9 +146,7 @@ def probe_checkpoint(
         ValueError: a subject occurs in two splits.
     """
     splits = [split for split in (train, validation, test) if split is not None]
-    for i, split in enumerate(splits):
-        for other in splits[i + 1 :]:
-            refuse_shared_subjects(split, other)
+    refuse_any_shared_subjects(splits)
     names = _coded_labels(train)
     parts = [(extract_features(model, part, processor, **run).backbone, _labels_by_set(part, names)) for part in splits]
     return linear_probe(*parts)
@@ -168,13 +173,23 @@ def refuse_shared_subjects(fitted: Dataset, scored: Dataset) -> None:
         )
 
 
+def refuse_any_shared_subjects(splits: list[Dataset]) -> None:
+    """`refuse_shared_subjects` for every two of the splits."""
+    for i, split in enumerate(splits):
+        for other in splits[i + 1 :]:
+            refuse_shared_subjects(split, other)
+
+
 def _subjects(dataset: Dataset) -> set[tuple[str, str]]:
     pairs = zip(dataset["corpus"][:], dataset["subject_id"][:], strict=True)
     return {(corpus or "", subject) for corpus, subject in pairs if subject is not None}
 
 
 def _counts(dataset: Dataset) -> dict:
-    return {"frames": len(dataset), "subjects": len(_subjects(dataset))}
+    counts = {"frames": len(dataset), "subjects": len(_subjects(dataset))}
+    if "face_found" in dataset.column_names:
+        counts["without_face"] = sum(found is False for found in dataset["face_found"][:])
+    return counts
 
 
 def load_model_and_processor(checkpoint: str):
@@ -226,22 +241,35 @@ def main(options: EvaluationOptions) -> dict:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     run = {"batch_size": options.batch_size, "device": device, "num_workers": options.workers}
     features = extract_features(model, test, processor, **run)
-    result = evaluate_checkpoint(model, processor, validation, test, seed=options.seed, features=features, **run)
+    folder = Path(options.checkpoint)
+    output = Path(options.output) if options.output else folder
+    if options.predictions and not (options.output or folder.is_dir()):
+        raise ValueError("predictions: the checkpoint is no local folder; name one with --output")
+    result = evaluate_checkpoint(
+        model,
+        processor,
+        validation,
+        test,
+        seed=options.seed,
+        features=features,
+        predictions_folder=output if options.predictions else None,
+        fold=corpus_options.get("fold"),
+        **run,
+    )
     result["data"] |= {"corpus": name, "corpus_options": corpus_options, "split": options.split}
     if options.probe_fractions:
         train = load_corpus(name, root=root, split="train", **corpus_options)
         result["linear_probe"] = _probes(options, model, processor, train, validation, test, features, run)
 
     print(score_table(result))
-    folder = Path(options.checkpoint)
-    if folder.is_dir() and options.write_thresholds and any(name in result for name in KINDS):
+    scored = [s for s in getattr(model.config, "label_sets", None) or () if s["name"] in result]
+    if folder.is_dir() and options.write_thresholds and scored:
         write_thresholds(folder, model.config.label_sets)
         print(f"thresholds and temperatures written to {folder / 'config.json'}")
-    output = Path(options.output) if options.output else folder
     if options.output or folder.is_dir():
         output.mkdir(parents=True, exist_ok=True)
         write_metrics(output, evaluation=result)
-        print(f"scores written to {output / 'metrics.json'}")
+        print(f"scores written to {output / 'metrics.json'}{', predictions beside it' if options.predictions else ''}")
     else:
         print("scores not written: the checkpoint is no local folder; name one with --output")
     return result
@@ -249,8 +277,7 @@ def main(options: EvaluationOptions) -> dict:
 
 def _probes(options, model, processor, train, validation, test, test_features, run) -> dict:
     """Probes at each label fraction; features are extracted once, for the largest fraction's frames."""
-    refuse_shared_subjects(train, validation)
-    refuse_shared_subjects(train, test)
+    refuse_any_shared_subjects([train, validation, test])
     names = _coded_labels(train)
     subjects = np.array(train["subject_id"][:])
     chosen = {f: choose_labelled(subjects, float(f), "frame", options.seed) for f in options.probe_fractions}

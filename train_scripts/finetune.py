@@ -2,6 +2,7 @@
 
 accelerate launch train_scripts/finetune.py --init_from outputs/pretrain       # names and descriptions (I+N+D)
 accelerate launch train_scripts/finetune.py --init_from outputs/pretrain --head names          # I+N
+accelerate launch train_scripts/finetune.py --init_from outputs/pretrain --head descriptions   # I+D
 accelerate launch train_scripts/finetune.py --init_from outputs/pretrain --head linear         # I
 accelerate launch train_scripts/finetune.py --init_from outputs/pretrain --linear_probe        # tower as it is
 accelerate launch train_scripts/finetune.py --label_fraction 0.05 --label_fraction_by subject  # from scratch
@@ -22,12 +23,23 @@ import torch
 
 from modeling_clef import CLEFForImageClassification
 from processing.corpora import load_corpus
+from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import make_augmentation
-from train_scripts.data import ClassificationCollator, FaceCrops, adopt_crop_recipe, choose_labelled, make_loader
-from train_scripts.evaluate import evaluate_checkpoint
-from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets
+from train_scripts.data import (
+    ClassificationCollator,
+    FaceCrops,
+    adopt_crop_recipe,
+    choose_labelled,
+    make_loader,
+    without_expressions,
+)
+from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, EpochScores, epoch_ends
+from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjects
+from train_scripts.label_texts import read_label_texts
+from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets, with_known_labels
+from train_scripts.lora import merge_adapters
 from train_scripts.options import TrainingOptions, option, parse_options
-from train_scripts.predict import extract_features
+from train_scripts.predict import extract_features, predict_logits
 from train_scripts.probes import fit_linear
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
@@ -41,29 +53,67 @@ class FinetuningOptions(TrainingOptions):
     learning_rate: float = option(1e-3, "peak learning rate")
     label_sets: list[str] = field(
         default_factory=lambda: ["action_units", "expression"],
-        metadata={"help": "label sets to learn, jointly if several: action_units, expression"},
+        metadata={"help": "label sets to learn, jointly if several: action_units, expression, those of label_texts"},
     )
-    head: Literal["linear", "names", "names_and_descriptions"] = option(
+    label_texts: str | None = option(
+        None, "YAML file with label sets of one's own and other words for known labels, see label_texts.py"
+    )
+    head: Literal["linear", "names", "names_and_descriptions", "descriptions"] = option(
         "names_and_descriptions",
-        "linear head on the image features (I), label names (I+N), or names and descriptions (I+N+D)",
+        "linear head on the image features (I), label names (I+N), names and descriptions (I+N+D), or descriptions in "
+        "place of names (I+D)",
+    )
+    action_units: list[str] = field(
+        default_factory=list,
+        metadata={"help": "action units of the protocol, e.g. AU1 AU2; default: all that the corpus codes"},
     )
     description_weight: float = option(1.0, "weight of the description–name loss")
     phrasings: bool = option(False, "show labels in several phrasings by turns, so that other words work later")
+    held_out_expressions: list[str] = field(
+        default_factory=list,
+        metadata={"help": "expressions neither shown nor named here: their frames are left out of every split"},
+    )
     linear_probe: bool = option(False, "fit a linear head on the features of the tower as it is; nothing else trains")
     label_fraction: float = option(1.0, "fraction of the training data whose labels are used")
     label_fraction_by: Literal["frame", "subject"] = option("frame", "what the fraction is drawn from")
     class_weighting: Literal["none", "balanced"] = option("none", "weigh rare labels up in the loss")
+    crop_recipe: str | None = option(
+        None, "crop recipe that the processor records; default: what the corpus says of its crops"
+    )
+    text_free: bool = option(
+        False,
+        "save label embeddings in place of the text tower, which join_text_tower() brings back if it is published",
+    )
     test: bool = option(True, "evaluate on the test split at the end, thresholds fitted on validation subjects")
+    predictions: bool = option(
+        True, "with test: write predictions.parquet, from which results and comparisons are made"
+    )
+    epoch_scores: bool = option(
+        False, "score the validation subjects, and with test the test subjects, after every epoch, in epochs.jsonl"
+    )
+    select_epoch: Literal["last", "validation"] = option(
+        "last", "which epoch's weights are saved: the last, or the best on the validation subjects (scores every epoch)"
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [name for name in self.label_sets if name not in PROBLEM_TYPES]
-        if unknown or not self.label_sets:
-            raise ValueError(f"label_sets: got {self.label_sets}, expected some of {', '.join(PROBLEM_TYPES)}.")
+        known = [*PROBLEM_TYPES, *(read_label_texts(self.label_texts) if self.label_texts else ())]
+        if not self.label_sets or not set(self.label_sets) <= set(known):
+            raise ValueError(
+                f"label_sets: got {self.label_sets}, expected some of {', '.join(dict.fromkeys(known))}; sets of one's "
+                "own need label_texts."
+            )
+        if self.action_units and "action_units" not in self.label_sets:
+            raise ValueError("action_units: these are not learned, as the label set 'action_units' is not.")
         if not 0 < self.label_fraction <= 1:
             raise ValueError(f"label_fraction: got {self.label_fraction}, expected more than 0 and at most 1.")
+        self.epoch_scores = self.epoch_scores or self.select_epoch == "validation"
         if self.linear_probe:
             self.head, self.freeze_vision = "linear", True
+            if self.epoch_scores:
+                raise ValueError("linear_probe has no epochs: leave epoch_scores and select_epoch out.")
+        if self.phrasings and self.head == "descriptions":
+            raise ValueError("phrasings are other names, and head 'descriptions' shows no names: leave them out.")
 
 
 def main(options: FinetuningOptions) -> Path:
@@ -75,7 +125,30 @@ def main(options: FinetuningOptions) -> Path:
             split: load_corpus(options.corpus, root=options.root, split=split, **options.corpus_options)
             for split in splits
         }
-    corpus = corpora["train"]
+    if options.held_out_expressions:
+        corpora = {split: without_expressions(part, options.held_out_expressions) for split, part in corpora.items()}
+    refuse_any_shared_subjects(list(corpora.values()))
+    processor = make_processor(options)
+    if options.crop_recipe is None:
+        adopt_crop_recipe(processor, corpora["train"])
+    else:
+        processor.image_processor.crop_recipe = options.crop_recipe
+    label_sets = make_label_sets(
+        corpora["train"],
+        options.label_sets,
+        processor,
+        options.phrasings,
+        options.action_units,
+        read_label_texts(options.label_texts) if options.label_texts else None,
+    )
+    unlabelled = {split: len(part) for split, part in corpora.items()}
+    corpora = {split: with_known_labels(part, label_sets) for split, part in corpora.items()}
+    unlabelled = {split: count - len(corpora[split]) for split, count in unlabelled.items()}
+    if any(unlabelled.values()):
+        accelerator.print(f"frames without any label, left out: {unlabelled}")
+    corpus = rows_with_faces(corpora["train"])
+    if len(corpus) < len(corpora["train"]):
+        accelerator.print(f"training frames without a detected face, left out: {len(corpora['train']) - len(corpus)}")
     rows = choose_labelled(
         np.array(corpus["subject_id"][:]), options.label_fraction, options.label_fraction_by, options.seed
     )
@@ -84,10 +157,6 @@ def main(options: FinetuningOptions) -> Path:
         f"{len(labelled)} of {len(corpus)} training frames are labelled, "
         f"of {len(set(labelled['subject_id'][:]))} subjects"
     )
-
-    processor = make_processor(options)
-    adopt_crop_recipe(processor, corpus)
-    label_sets = make_label_sets(corpus, options.label_sets, processor, phrasings=options.phrasings)
     labels = label_matrix(labelled, label_sets)
     if options.class_weighting == "balanced":
         start = 0
@@ -109,7 +178,8 @@ def main(options: FinetuningOptions) -> Path:
     else:
         crops = FaceCrops(labelled, processor)
         world = accelerator.num_processes
-        steps = total_optimizer_steps(options, steps_per_epoch(len(labelled), options.batch_size * world))
+        batches = steps_per_epoch(len(labelled), options.batch_size * world)
+        steps = total_optimizer_steps(options, batches)
         collator = ClassificationCollator(processor, make_augmentation(options, steps), labels)
 
         def make_batches(start_step):
@@ -128,7 +198,25 @@ def main(options: FinetuningOptions) -> Path:
             parts = {"image_name_loss": output.image_name_loss, "description_name_loss": output.description_name_loss}
             return {"loss": output.loss} | {name: loss for name, loss in parts.items() if loss is not None}
 
+        epochs = None
+        if options.epoch_scores:
+            ends = epoch_ends(batches / options.gradient_accumulation, steps)
+            epochs = EpochScores(folder, ends, keep_weights=options.select_epoch == "validation")
+
         def on_step(step, line, averaged):
+            if epochs and epochs.is_due(step):
+                if accelerator.is_main_process:
+                    inner = accelerator.unwrap_model(model)
+                    with averaged():
+                        record = epochs.add(
+                            step,
+                            inner,
+                            corpora["validation"],
+                            corpora.get("test"),
+                            lambda part: predict_logits(inner, part, processor, progress=False),
+                        )
+                    accelerator.print(f"\nepoch {record['epoch']}: validation subjects {summary(record['validation'])}")
+                accelerator.wait_for_everyone()
             if options.eval_steps and step % options.eval_steps == 0 and step < steps:
                 if accelerator.is_main_process:
                     inner = accelerator.unwrap_model(model)
@@ -141,10 +229,27 @@ def main(options: FinetuningOptions) -> Path:
 
     if accelerator.is_main_process:
         inner = accelerator.unwrap_model(model)
+        epoch = None
+        if options.select_epoch == "validation":
+            epoch = {"saved": epochs.restore_best(inner)["epoch"], "of": len(ends), "which": SELECTED_ON_VALIDATION}
+        elif options.epoch_scores:
+            epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
+        merge_adapters(inner)
         validation = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
         scores = validation
         if options.test:
-            scores = evaluate_checkpoint(inner, processor, corpora["validation"], corpora["test"], progress=False)
+            scores = evaluate_checkpoint(
+                inner,
+                processor,
+                corpora["validation"],
+                corpora["test"],
+                progress=False,
+                predictions_folder=folder if options.predictions else None,
+                fold=options.corpus_options.get("fold"),
+            )
+        if options.text_free:
+            inner.freeze_labels()
+            inner.config.text_config._name_or_path = ""  # a folder of this machine
         inner.save_pretrained(folder)
         processor.save_pretrained(folder)
         write_metrics(
@@ -152,6 +257,8 @@ def main(options: FinetuningOptions) -> Path:
             stage="linear probe" if options.linear_probe else "finetuning",
             training=report,
             labelled_frames=len(labelled),
+            frames_without_label=unlabelled,
+            epoch=epoch,
             validation=validation,
             evaluation=scores,
         )

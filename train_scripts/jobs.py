@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,17 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+# Scripts whose code no job's result depends on, by how their names begin.
+IRRELEVANT = (
+    "ablation",
+    "compare",
+    "cross_validate",
+    "jobs",
+    "quickstart",
+    "report",
+    "result",
+    "zero_shot",
+)
 
 
 @dataclass
@@ -65,7 +77,12 @@ class _Running:
     def __init__(self, job: Job, fingerprint: str, position: int):
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "done.json").unlink(missing_ok=True)
-        (job.folder / "history.jsonl").unlink(missing_ok=True)
+        started, text = job.folder / "started.json", json.dumps({"fingerprint": fingerprint})
+        if not started.exists() or started.read_text() != text:
+            # What an earlier, different command left: a job that resumes must not go on from it.
+            (job.folder / "history.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+            started.write_text(text)
         self.job, self.fingerprint, self.began = job, fingerprint, time.perf_counter()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         with job.log.open("w") as log:
@@ -107,13 +124,18 @@ class _Running:
 
 def _fingerprints(jobs: list[Job]) -> dict[str, str]:
     """What each job's result depends on: the source code, its command, and the jobs before it."""
-    digest = hashlib.sha256()
-    for package in ("modeling_clef", "processing", "train_scripts"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if not path.name.startswith(("report", "results_table", "quickstart", "jobs")):
-                digest.update(path.read_bytes())
-    code, fingerprints = digest.hexdigest(), {}
+    code, fingerprints = _code_digest(), {}
     for job in jobs:
         parts = [code, *job.command, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints
+
+
+def _code_digest() -> str:
+    """Of the files that jobs may run; those that only read their results are left out."""
+    digest = hashlib.sha256()
+    for package in ("modeling_clef", "processing", "train_scripts"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if not path.name.startswith(("report", "result", "quickstart", "jobs", "compare", "cross_validate")):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

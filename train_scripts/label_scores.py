@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from modeling_clef.calibration_clef import calibrated_probabilities
 from train_scripts.calibration import calibrate_label_set, expected_calibration_error, without_calibration
-from train_scripts.probes import KINDS, multi_label_scores, single_label_scores
+from train_scripts.probes import multi_label_scores, single_label_scores
 from train_scripts.thresholds import fit_thresholds
 
 
@@ -22,7 +22,7 @@ def fit_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarra
     """
     for label_set, columns in _columns(label_sets):
         calibrate_label_set(label_set, logits[:, columns], labels[:, columns])
-        if KINDS[label_set["name"]] == "multi_label":
+        if _is_multi_label(label_set):
             fitted = fit_thresholds(_probabilities(label_set, logits[:, columns]), labels[:, columns])
             kept = np.array(label_set.get("thresholds") or [0.5] * len(label_set["labels"]))
             label_set["thresholds"] = np.where((labels[:, columns] == 1).any(axis=0), fitted, kept).tolist()
@@ -44,7 +44,7 @@ def score_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndar
     for label_set, columns in _columns(label_sets):
         plain = _probabilities(without_calibration(label_set), logits[:, columns])
         calibrated = _probabilities(label_set, logits[:, columns]) if fitted else None
-        score = _multi_label if KINDS[label_set["name"]] == "multi_label" else _single_label
+        score = _multi_label if _is_multi_label(label_set) else _single_label
         scores[label_set["name"]] = score(label_set, plain, calibrated, labels[:, columns])
     return scores
 
@@ -78,12 +78,14 @@ def _single_label(label_set: dict, plain: np.ndarray, calibrated: np.ndarray | N
     return scores
 
 
+def _is_multi_label(label_set: dict) -> bool:
+    return label_set["problem_type"].startswith("multi")
+
+
 def _columns(label_sets: list[dict]):
     """Each label set with its columns."""
     start = 0
     for label_set in label_sets:
-        if label_set["name"] not in KINDS:
-            raise ValueError(f"The checkpoint has a label set {label_set['name']!r}; corpora know {list(KINDS)}.")
         columns = slice(start, start + len(label_set["labels"]))
         start = columns.stop
         yield label_set, columns

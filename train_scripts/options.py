@@ -10,6 +10,8 @@ from typing import Literal, TypeVar
 import yaml
 from transformers import HfArgumentParser
 
+from train_scripts.recipe_base import read_recipe
+
 OptionsT = TypeVar("OptionsT")
 
 
@@ -59,6 +61,10 @@ class TrainingOptions(CorpusOptions):
     freeze_vision: bool = option(False, "keep the vision tower as it is")
     freeze_text: bool | None = option(None, "keep the text tower as it is; default: frozen if it is 'minilm'")
 
+    lora_rank: int = option(0, "train the towers through low-rank adapters of this rank, merged at the end; 0: whole")
+    lora_alpha: float | None = option(None, "adapters are scaled by lora_alpha / lora_rank; default: twice the rank")
+    lora_dropout: float = option(0.0, "dropout of the adapters' input")
+
     epochs: float = option(8.0, "passes over the training frames")
     max_steps: int = option(0, "stop after this many optimizer steps; 0: epochs decide")
     batch_size: int = option(128, "images a step and process")
@@ -92,13 +98,17 @@ class TrainingOptions(CorpusOptions):
         for name in ("batch_size", "gradient_accumulation", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
-        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm"):
+        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more.")
         if self.epochs <= 0 and not self.max_steps:
             raise ValueError(f"epochs: got {self.epochs}, expected more than 0 (or set max_steps).")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup: got {self.warmup}, expected a fraction from 0 to below 1.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"lora_dropout: got {self.lora_dropout}, expected 0 or more and below 1.")
+        if not self.lora_rank and (self.lora_alpha is not None or self.lora_dropout):
+            raise ValueError("lora_alpha and lora_dropout say how to train adapters: set lora_rank, too.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: got {self.ema_decay}, expected 0 or more and below 1.")
         for name in ("augmentation", "augmentation_ramp", "augmentation_start"):
@@ -137,11 +147,11 @@ def save_recipe(options, folder: Path) -> None:
 
 def _read_recipe(path: Path, options_class, parser) -> dict:
     try:
-        recipe = yaml.safe_load(path.read_text()) or {}
+        recipe = read_recipe(path)
     except (OSError, yaml.YAMLError) as error:
         parser.error(f"recipe {path} cannot be read: {error}")
-    if not isinstance(recipe, dict):
-        parser.error(f"recipe {path}: got a {type(recipe).__name__}, expected lines of the form 'option: value'")
+    except ValueError as error:
+        parser.error(f"recipe {path}: {error}")
     names = [f.name for f in dataclasses.fields(options_class)]
     for key in recipe:
         if key not in names:

@@ -17,9 +17,11 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+from datasets import Dataset
 
 from modeling_clef import CLEFForPreTraining
 from processing.corpora import load_corpus
+from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import make_augmentation
 from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
 from train_scripts.data import (
@@ -31,11 +33,14 @@ from train_scripts.data import (
     make_loader,
 )
 from train_scripts.evaluate import probe_checkpoint
+from train_scripts.lora import merge_adapters
 from train_scripts.options import TrainingOptions, option, parse_options
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
 from train_scripts.summaries import flat, summary
 from train_scripts.towers import make_model, make_processor
+
+WHOSE_FRAMES = {"train": "those of the training people", "all": "those of all people, validation and test people too"}
 
 
 @dataclass
@@ -52,6 +57,11 @@ class PretrainingOptions(TrainingOptions):
     image_text_temperature: float = option(0.3, "temperature that the image–activity loss starts from")
     learn_temperatures: bool = option(False, "learn both temperatures instead of keeping them")
     balance: bool = option(True, "every batch holds each activity equally often and goes round the subjects")
+    unlabelled_frames: Literal["train", "all"] = option(
+        "train",
+        "frames learned from, no label needed: the train split's, or all of the corpus, validation and test people's "
+        "among them",
+    )
     chance_steps: int = option(200, "step at which a loss still at chance is reported")
     probe_fraction: float = option(0.05, "fraction of the training frames that the probe's labels are taken from")
 
@@ -60,14 +70,18 @@ def main(options: PretrainingOptions) -> Path:
     accelerator = start_accelerator(options)
     folder = Path(options.output)
     with accelerator.main_process_first():
-        corpus = load_corpus(options.corpus, root=options.root, split="train", **options.corpus_options)
-        validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
+        corpora = {
+            name: load_corpus(options.corpus, root=options.root, split=split, **options.corpus_options)
+            for name, split in (("train", "train"), ("validation", "validation"), ("all", None))
+            if name in ("train", "validation", options.unlabelled_frames)
+        }
 
     uses_activities = options.image_pairs == "activity" or options.activity_text
-    if uses_activities:
-        described = np.flatnonzero(activity_vocabulary(corpus)[1] >= 0)
-        accelerator.print(f"{len(described)} of {len(corpus)} training frames have an activity; the rest is left out")
-        corpus = corpus.select(described)
+    corpora["train"] = _learnable(corpora["train"], uses_activities, accelerator.print)
+    corpus = corpora["train"]
+    if options.unlabelled_frames == "all":
+        corpus = _learnable(corpora["all"], uses_activities, accelerator.print)
+    accelerator.print(f"learns from {len(corpus)} frames: {WHOSE_FRAMES[options.unlabelled_frames]}")
     names, activity_ids = activity_vocabulary(corpus)
     if uses_activities and len(names) < 2:
         raise ValueError(
@@ -126,11 +140,17 @@ def main(options: PretrainingOptions) -> Path:
     }
     watch = ChanceWatch(options.chance_steps)
 
-    labelled = choose_labelled(np.array(corpus["subject_id"][:]), options.probe_fraction, "frame", options.seed)
+    labelled = choose_labelled(
+        np.array(corpora["train"]["subject_id"][:]), options.probe_fraction, "frame", options.seed
+    )
 
     def probe():
         return probe_checkpoint(
-            accelerator.unwrap_model(model), processor, corpus.select(labelled), validation, progress=False
+            accelerator.unwrap_model(model),
+            processor,
+            corpora["train"].select(labelled),
+            corpora["validation"],
+            progress=False,
         )
 
     def on_step(step, line, averaged):
@@ -147,10 +167,17 @@ def main(options: PretrainingOptions) -> Path:
     report = train(accelerator, model, make_batches, steps, options, losses_of, on_step)
 
     if accelerator.is_main_process:
+        merge_adapters(accelerator.unwrap_model(model))
         accelerator.unwrap_model(model).save_pretrained(folder)
         processor.save_pretrained(folder)
         scores = probe()
-        write_metrics(folder, stage="pretraining", training=report, validation_probe=scores)
+        write_metrics(
+            folder,
+            stage="pretraining",
+            training=report,
+            unlabelled_frames={"from": options.unlabelled_frames, "frames": len(corpus)},
+            validation_probe=scores,
+        )
         print(
             f"pre-trained {report['steps']} steps in {report['seconds']:.0f} s "
             f"({report['images_per_second']:.0f} images/s); probe on validation subjects with "
@@ -158,6 +185,18 @@ def main(options: PretrainingOptions) -> Path:
         )
     accelerator.end_training()
     return folder
+
+
+def _learnable(corpus: Dataset, uses_activities: bool, say) -> Dataset:
+    """The frames with a face, and with an activity if that is what is learned; `say` prints what is left out."""
+    faces = rows_with_faces(corpus)
+    if len(faces) < len(corpus):
+        say(f"{len(corpus) - len(faces)} of {len(corpus)} frames show no detected face and are left out")
+    if not uses_activities:
+        return faces
+    described = np.flatnonzero(activity_vocabulary(faces)[1] >= 0)
+    say(f"{len(described)} of {len(faces)} frames have an activity; the rest is left out")
+    return faces.select(described)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def main(options: QuickstartOptions) -> dict:
     shutil.copytree(
         arm_folder(options, seeds[0], "clef") / f"finetuned_{options.fractions[-1]}",
         model,
-        ignore=shutil.ignore_patterns("done.json", "log.txt", "history.jsonl", "checkpoints"),
+        ignore=shutil.ignore_patterns(
+            "done.json", "started.json", "log.txt", "history.jsonl", "checkpoints", "predictions.parquet"
+        ),
     )
     metrics["seconds"]["total"] = round(time.perf_counter() - began, 1)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")

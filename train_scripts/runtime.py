@@ -107,7 +107,7 @@ def train(
             `with averaged():` the model holds the averages of its weights, if `options.ema_decay` keeps any.
     The model is left with the averages.
     Returns:
-        `{"seconds", "images_per_second", "steps", "resumed_from"}`
+        `{"seconds", "images_per_second", "steps", "resumed_from", "trained_weights"}`
     """
     folder, accumulate = Path(options.output), options.gradient_accumulation
     optimizer = make_optimizer(model, options)
@@ -122,6 +122,9 @@ def train(
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     # Convolutions take about a quarter less time in this layout, and their inputs follow their weights.
     model = model.to(memory_format=torch.channels_last)
+    weights = list(model.parameters())
+    trained = sum(p.numel() for p in weights if p.requires_grad)
+    accelerator.print(f"{trained:,} of {sum(p.numel() for p in weights):,} weights train")
     model, optimizer = accelerator.prepare(model, optimizer)
     average = WeightAverage(accelerator.unwrap_model(model), options.ema_decay) if options.ema_decay else None
     averaged = average.swapped if average else nullcontext
@@ -185,6 +188,7 @@ def train(
         "images_per_second": round(images / seconds, 1) if images else 0.0,
         "steps": step,
         "resumed_from": start,
+        "trained_weights": trained,
     }
 
 

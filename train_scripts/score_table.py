@@ -6,10 +6,21 @@ from processing.prompts_clef import ACTION_UNITS
 def score_table(result: dict) -> str:
     """What `evaluate_checkpoint` returns (and "linear_probe", by fraction) as aligned plain text, in percent."""
     lines = []
-    if "action_units" in result:
-        scores = result["action_units"]
+    sets = {name: scores for name, scores in result.items() if isinstance(scores, dict) and "labels" in scores}
+    for set_name, scores in sets.items():
+        if "accuracy" in scores:
+            lines.append(
+                f"{set_name}: accuracy {_percent(scores['accuracy'])}, macro F1 {_percent(scores['macro_f1'])}, "
+                f"UAR {_percent(scores['uar'])} ({scores['known']} frames, {scores['unknown']} unknown left out)"
+            )
+            lines += [
+                f"  {label:28}{row['frames']:>9}   F1 {_percent(row['f1']):>5}   recall {_percent(row['recall']):>5}"
+                for label, row in scores["labels"].items()
+            ]
+            continue
         heads = {"base_rate": "base rate", "f1_at_half": "F1 at .5", "f1": "F1 fitted", "auroc": "AUROC", "ap": "AP"}
-        lines.append(f"{'':30}{'positive':>9}{'threshold':>11}" + "".join(f"{head:>11}" for head in heads.values()))
+        title = "" if set_name == "action_units" else set_name
+        lines.append(f"{title:30}{'positive':>9}{'threshold':>11}" + "".join(f"{head:>11}" for head in heads.values()))
         for label, row in scores["labels"].items():
             name = f"{label} {ACTION_UNITS[label].name}" if label in ACTION_UNITS else label
             cells = "".join(f"{_percent(row.get(key)):>11}" for key in heads)
@@ -18,16 +29,6 @@ def score_table(result: dict) -> str:
         lines.append(f"{'mean':30}{'':>9}{'':>11}{cells}")
         if scores["f1_left_out"]:
             lines.append(f"  {scores['f1_left_out']} labels without a known positive frame are not in the mean F1")
-    if "expression" in result:
-        scores = result["expression"]
-        lines.append(
-            f"expression: accuracy {_percent(scores['accuracy'])}, macro F1 {_percent(scores['macro_f1'])}, "
-            f"UAR {_percent(scores['uar'])} ({scores['known']} frames, {scores['unknown']} unknown left out)"
-        )
-        lines += [
-            f"  {label:28}{row['frames']:>9}   F1 {_percent(row['f1']):>5}   recall {_percent(row['recall']):>5}"
-            for label, row in scores["labels"].items()
-        ]
     for fraction, probe in result.get("linear_probe", {}).items():
         parts = [f"{name} {key} {_percent(value)}" for name, row in probe.items() for key, value in row.items()]
         lines.append(f"linear probe, {100 * float(fraction):g} % of the labels: " + ", ".join(parts))

@@ -1,11 +1,7 @@
 """Scores as one line for people and as flat names for trackers."""
 
-SHOWN = {
-    "action_units/mean_f1": "AU F1",
-    "action_units/mean_f1_at_half": "AU F1 at .5",
-    "action_units/mean_auroc": "AU AUROC",
-    "expression/accuracy": "expression accuracy",
-}
+NAMES = {"action_units": "AU"}  # of label sets; others are called as they are
+SHOWN = {"mean_f1": "F1", "mean_f1_at_half": "F1 at .5", "mean_auroc": "AUROC", "accuracy": "accuracy"}
 
 
 def flat(scores: dict, prefix: str = "") -> dict[str, float]:
@@ -21,5 +17,11 @@ def flat(scores: dict, prefix: str = "") -> dict[str, float]:
 
 def summary(scores: dict) -> str:
     """The headline scores in percent, e.g. "AU F1 46.1, expression accuracy 49.8"."""
-    values = flat(scores)
-    return ", ".join(f"{name} {100 * values[key]:.1f}" for key, name in SHOWN.items() if key in values) or "no labels"
+    shown = [
+        f"{NAMES.get(name, name)} {title} {100 * values[key]:.1f}"
+        for name, values in scores.items()
+        if isinstance(values, dict)
+        for key, title in SHOWN.items()
+        if isinstance(values.get(key), (int, float))
+    ]
+    return ", ".join(shown) or "no labels"

@@ -19,6 +19,7 @@ from modeling_clef import CLEFConfig, CLEFModel
 from modeling_clef.sentence_encoder_clef import find_sentence_encoder
 from processing import CLEFImageProcessor, CLEFProcessor
 from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, DESCRIPTION_TEMPLATES, EXPRESSIONS, activity_text
+from train_scripts.lora import add_adapters
 from train_scripts.options import TrainingOptions
 
 # Convolutional towers in transformers' stock ResNet classes that learn faces from nothing on one core, and the side of
@@ -58,11 +59,21 @@ def make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, 
 
     `config_fields` (losses, heads, label sets) override those of a checkpoint. Weights that the checkpoint or the
     towers do not hold are initialised from the seed already set. A text-free checkpoint is joined with its sentence
-    encoder.
+    encoder. With `lora_rank`, towers that train do so through adapters (see `lora.add_adapters`).
 
     Raises:
-        FileNotFoundError: that encoder is not there (the message says how to get it). ValueError: it is another one.
+        FileNotFoundError: that encoder is not there (the message says how to get it). ValueError: it is another one, or
+            there is nothing to adapt.
     """
+    model = _make_model(model_class, options, processor, **config_fields)
+    if options.lora_rank:
+        if options.init_from is None:
+            _refuse_adapting_random_weights(options, model)
+        add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout)
+    return model
+
+
+def _make_model(model_class, options: TrainingOptions, processor: CLEFProcessor, **config_fields):
     if options.init_from is not None:
         known = CLEFConfig.from_pretrained(options.init_from)
         fields = {"freeze_vision": options.freeze_vision, **config_fields}
@@ -106,6 +117,18 @@ def minilm_folder() -> Path:
         return find_sentence_encoder()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Or choose another --text_tower.") from error
+
+
+def _refuse_adapting_random_weights(options: TrainingOptions, model) -> None:
+    frozen = model.config.freeze_vision, model.config.freeze_text
+    untrained = options.vision_tower in NAMED_TOWERS, options.text_tower == "tiny"
+    for kind, is_frozen, is_untrained in zip(("vision", "text"), frozen, untrained, strict=True):
+        if is_untrained and not is_frozen:
+            tower = getattr(options, f"{kind}_tower")
+            raise ValueError(
+                f"lora_rank: the {kind} tower {tower!r} starts from random weights, which adapters would leave as they "
+                f"are. Start from a trained one (init_from, {kind}_tower), or train it whole (lora_rank 0)."
+            )
 
 
 def _head_of(config: CLEFConfig) -> tuple:

@@ -26,8 +26,11 @@ CODE = {
     "losses_clef.py",
     "modeling_clef.py",
     "outputs_clef.py",
+    "pipeline_clef.py",
+    "relevance_clef.py",
     "sentence_encoder_clef.py",
     "towers_clef.py",
+    "version_clef.py",
 }
 
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,3 +48,31 @@ def face(seed=0, height=20, width=24):
 @pytest.fixture
 def faces():
     return [face(seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="session")
+def rendered(face_model_root):
+    """48 rendered faces of 12 people in squares of 256 pixels: `images`, `landmarks` (48, 5, 2), and in degrees `yaw`,
+    to the subject's left, and `roll`, clockwise in the picture."""
+    pytest.importorskip("numba")
+    from processing.corpora.ict_faces import FaceRenderer
+    from processing.corpora.ict_identity import sample_identity
+    from processing.corpora.ict_model import load_face_model
+    from processing.corpora.ict_nuisance import Variation, sample_clip_nuisances, sample_session
+
+    renderer, rng = FaceRenderer(load_face_model(face_model_root)), np.random.default_rng(5)
+    switches = ("background", "placement", "occluders", "exposure", "greyscale", "blur", "noise", "jpeg")
+    variation = Variation.of(dict.fromkeys(switches, False))
+    parts = []
+    for _ in range(12):
+        person = renderer.person(sample_identity(rng), variation)
+        poses = sample_clip_nuisances(rng, sample_session(rng), 4, variation)
+        yaw, roll = np.array([-50, -20, 10, 35]) + rng.uniform(-10, 10, 4), rng.uniform(-20, 20, 4)
+        shown = [
+            replace(pose, yaw=np.radians(y), turn=-np.radians(r), zoom=0.5 * pose.zoom, shift=(0.0, 0.01))
+            for pose, y, r in zip(poses, yaw, roll, strict=True)
+        ]
+        faces = renderer.render(person, shown, np.zeros((4, 21, 2)), 256)
+        parts.append((faces.images, faces.landmarks.astype(float), yaw, roll))
+    names = ("images", "landmarks", "yaw", "roll")
+    return SimpleNamespace(**dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True)))

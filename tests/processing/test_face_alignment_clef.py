@@ -1,42 +1,23 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 from PIL import Image
 
+from processing import CLEFImageProcessor
 from processing.face_alignment_clef import (
     EYES_NOSE_1,
-    YUNET_FILE,
     CropRecipe,
-    YuNetDetector,
     align_face,
     crop_matrix,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("CLEF_TEST_DATA", ROOT / "../shared/data"))
-YUNET = DATA / "weights" / "face_detection_yunet.onnx"
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]])
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
-
-
-@pytest.fixture(scope="module")
-def detector():
-    if not YUNET.is_file():
-        pytest.skip("needs weights/face_detection_yunet.onnx in CLEF_TEST_DATA (../shared/data)")
-    return YuNetDetector(YUNET)
-
-
-def photographs(folder):
-    found = sorted((DATA / folder).glob("*.jpg"))
-    if not found:
-        pytest.skip(f"needs {folder}/*.jpg in CLEF_TEST_DATA (../shared/data)")
-    return found
 
 
 def similarity(scale, angle, shift):
@@ -159,30 +140,6 @@ def test_points_without_a_crop_are_refused(points, size, message):
         crop_matrix(points, size)
 
 
-def test_the_model_file_comes_from_the_argument_the_variable_or_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.delenv("CLEF_YUNET", raising=False)
-    with pytest.raises(FileNotFoundError, match="hf download opencv/face_detection_yunet"):
-        YuNetDetector()
-
-    def named_in_the_error(path, content, *arguments):
-        """What is no model is refused by its name: so one sees which file was taken."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"cannot load .*{path.name}.* as a YuNet model"):
-            YuNetDetector(*arguments)
-
-    cached = tmp_path / "models--opencv--face_detection_yunet"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text("0" * 40)
-    named_in_the_error(cached / "snapshots" / ("0" * 40) / YUNET_FILE, b"cached")
-    monkeypatch.setenv("CLEF_YUNET", str(tmp_path / "variable.onnx"))
-    named_in_the_error(tmp_path / "variable.onnx", b"variable")
-    named_in_the_error(tmp_path / "argument.onnx", b"argument", tmp_path / "argument.onnx")
-    with pytest.raises(FileNotFoundError, match="no YuNet model at .*missing.onnx"):
-        YuNetDetector(tmp_path / "missing.onnx")
-
-
 def test_without_opencv_the_module_loads_and_says_what_is_missing():
     program = (
         "import sys; sys.modules['cv2'] = None\n"
@@ -196,42 +153,18 @@ def test_without_opencv_the_module_loads_and_says_what_is_missing():
     assert done.stderr.strip().splitlines()[-1].startswith("ImportError: finding and aligning faces needs OpenCV: pip")
 
 
-def test_every_photograph_has_one_face_in_the_right_order(detector):
-    paths = photographs("london")
-    assert len(paths) == 102
-    for path in paths:
-        (face,) = detector.detect(path)
-        right_eye, left_eye, nose, right_corner, left_corner = face.points
-        assert right_eye[0] < nose[0] < left_eye[0] and right_corner[0] < left_corner[0]
-        assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_corner[1], left_corner[1])
-        assert (face.box[:2] < face.points).all() and (face.points < face.box[2:]).all() and 0.6 <= face.score <= 1
-        np.testing.assert_allclose(
-            moved(crop_matrix(face.points, 1), face.points[:3]), EYES_NOSE_1.targets(1), atol=0.05
-        )
-
-
-@pytest.mark.parametrize("side", [48, 1600])
-def test_points_scale_with_the_photograph(detector, side):
-    for path in photographs("london")[::20]:
-        with Image.open(path) as photo:
-            (expected,) = detector.detect(photo)
-            (face,) = detector.detect(photo.resize((side, side), Image.Resampling.LANCZOS))
-        scale = side / 256
-        eyes = np.hypot(*(expected.points[1] - expected.points[0]))
-        assert abs(face.points / scale - expected.points).max() < 0.15 * eyes  # the detector itself is no steadier
-        assert abs(face.box / scale - expected.box).max() < 0.3 * eyes
-
-
-def test_several_faces_come_the_largest_first_and_none_gives_an_empty_list(detector):
-    (first, second) = (Image.open(path) for path in photographs("london")[:2])
-    both = Image.new("RGB", (400, 256), "grey")
-    both.paste(first.resize((140, 140)), (0, 60))
-    both.paste(second.resize((250, 250)), (145, 3))
-    faces = detector.detect(both)
-    assert len(faces) == 2 and faces[0].points[0, 0] > 145 > faces[1].points[1, 0]
-    assert detector.detect(np.full((100, 120), 128, dtype=np.uint8)) == []
-
-
-def test_uncropped_portraits_are_found(detector):
-    for path in photographs("photos"):
-        assert detector.detect(path)[0].score > 0.8
+def test_an_image_processor_cuts_crops_by_its_recipe():
+    points = np.array([[[20, 25], [45, 25], [32, 40]], [[30, 35], [70, 38], [50, 60]]])
+    photos = [drawn_face(five, 90, 80, radius=4) for five in points]
+    processor = CLEFImageProcessor(size=24, crop_recipe="eyes-nose-1")
+    crops = [align_face(photo, five, 24) for photo, five in zip(photos, points, strict=True)]
+    assert np.array_equal(processor.align(photos[1], points[1]), crops[1])
+    expected = processor(crops, return_tensors="np")["pixel_values"]
+    assert np.array_equal(processor(photos, landmarks=points, return_tensors="np")["pixel_values"], expected)
+    one = processor(photos[1], landmarks=points[1], return_tensors="np")["pixel_values"]
+    assert np.array_equal(one, expected[1:])
+    assert "landmarks" not in processor.to_dict()
+    with pytest.raises(ValueError, match="got 2 images and landmarks of 1"):
+        processor(photos, landmarks=points[:1])
+    with pytest.raises(ValueError, match="recipe 'aligned-1', which cannot be cut"):
+        CLEFImageProcessor(size=24)(photos, landmarks=points)

@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
+
+from train_scripts.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,3 +63,60 @@ def launch():
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def plant_predictions():
+    """`plant_predictions(folds=3, …)` makes the predictions of a run: AU4, AU6, AU12 and three expressions.
+
+    `skill` is how far apart logits of present and absent labels lie; people differ in their rates and offsets. The
+    frames and labels depend on `seed` alone, the logits' noise also on `run`.
+    """
+
+    def plant(folds=3, subjects=6, frames=40, skill=2.0, seed=0, run=0, no_face=0.0, groups=True, unknown=0.05):
+        made = []
+        for fold in range(folds):
+            random, noise = np.random.default_rng([seed, fold]), np.random.default_rng([seed, fold, run])
+            people = [f"F{fold}{i:02d}" if i % 2 else f"M{fold}{i:02d}" for i in range(2 * subjects)]
+            who = np.repeat(np.arange(2 * subjects), frames)
+            rates = random.uniform(0.1, 0.6, (2 * subjects, 3))
+            units = (random.random((len(who), 3)) < rates[who]).astype(np.float32)
+            expressions = np.eye(3, dtype=np.float32)[random.integers(0, 3, len(who))]
+            labels = np.concatenate([units, expressions], axis=1)
+            hidden = random.random(units.shape) < unknown
+            found = random.random(len(who)) >= no_face
+            offsets = random.normal(0, 0.5, (2 * subjects, 6))
+            logits = skill * (labels - 0.5) + offsets[who] + noise.normal(0, 1, labels.shape)
+            labels[:, :3][hidden] = np.nan
+            label_sets = [
+                {
+                    "name": name,
+                    "problem_type": f"{kind}_classification",
+                    "labels": names,
+                    "thresholds": [0.4, 0.5, 0.45],
+                    "temperatures": [0.7] * 3,
+                    "calibration_biases": [0.1, -0.2, 0.0] if kind == "multi_label" else None,
+                }
+                for name, kind, names in (
+                    ("action_units", "multi_label", ["AU4", "AU6", "AU12"]),
+                    ("expression", "single_label", ["happiness", "sadness", "neutral"]),
+                )
+            ]
+            names = np.array(people)[who]
+            made.append(
+                Predictions(
+                    label_sets,
+                    names,
+                    logits.astype(np.float32),
+                    labels,
+                    np.where(who < subjects, "test", "validation"),
+                    found,
+                    {"gender": np.array(["woman" if name[0] == "F" else "man" for name in names])} if groups else {},
+                    fold + 1,
+                    np.char.add(names, "/T1"),
+                    np.tile(np.arange(frames), 2 * subjects),
+                )
+            )
+        return made
+
+    return plant

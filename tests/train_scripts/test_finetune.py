@@ -32,7 +32,7 @@ def test_two_steps_leave_a_folder_that_loads_and_predicts(launch, flags, tmp_pat
     assert 0 <= evaluation["expression"]["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("head", ["linear", "names", "names_and_descriptions"])
+@pytest.mark.parametrize("head", ["linear", "names", "names_and_descriptions", "descriptions"])
 def test_every_head_trains(flags, tmp_path, head):
     run(flags, "--head", head, "--max_steps", 2, "--log_steps", 1, "--output", tmp_path, "--test", "false")
     line = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])

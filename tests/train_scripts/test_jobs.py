@@ -29,3 +29,16 @@ def test_a_failure_shows_the_end_of_its_log_and_is_tried_again(tmp_path):
     for _ in range(2):
         with pytest.raises(RuntimeError, match="the disk is full"):
             run_jobs([broken], parallel=1)
+
+
+def test_a_killed_job_keeps_its_checkpoints_and_another_command_does_not_get_them(tmp_path):
+    code = "import os; d = {!r}; print(os.path.exists(d)); os.makedirs(d, exist_ok=True); {}".format
+    checkpoints = str(tmp_path / "one" / "checkpoints")
+    killed = job(tmp_path, "one", code(checkpoints, "raise SystemExit(1)"))
+    for there in ("False", "True"):
+        with pytest.raises(RuntimeError):
+            run_jobs([killed], parallel=1)
+        assert killed.log.read_text().strip() == there
+    other = job(tmp_path, "one", code(checkpoints, "pass"))
+    run_jobs([other], parallel=1)
+    assert other.log.read_text().strip() == "False"

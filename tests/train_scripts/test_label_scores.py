@@ -97,7 +97,12 @@ def test_a_label_that_is_never_there_has_no_scores():
     assert row["ap"] is None and row["f1"] is None and row["base_rate"] == 0
 
 
-def test_a_label_set_that_corpora_do_not_know_is_refused():
-    label_set = make_sets()[0] | {"name": "custom"}
-    with pytest.raises(ValueError, match="label set 'custom'"):
-        fit_label_sets([label_set], np.zeros((2, 2), np.float32), np.zeros((2, 2)))
+def test_a_label_set_of_any_name_is_fitted_by_its_problem_type():
+    logits, labels = frames(1, count=60)
+    renamed = [label_set | {"name": f"my {label_set['name']}"} for label_set in make_sets()]
+    label_sets = make_sets()
+    for sets in (label_sets, renamed):
+        fit_label_sets(sets, logits, labels)
+    expected = score_label_sets(label_sets, logits, labels, fitted=True)
+    scores = score_label_sets(renamed, logits, labels, fitted=True)
+    assert scores == {f"my {name}": values for name, values in expected.items()}

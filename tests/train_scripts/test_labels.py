@@ -33,6 +33,26 @@ def test_only_labels_that_the_corpus_codes_are_learned(corpus):
     assert "contempt" not in corpus_label_names(corpus, "expression")
 
 
+def test_a_part_of_the_rows_is_asked_alone(corpus):
+    """More rows without a value than the part has rows: what counts is whether one of the part has it."""
+    values = corpus["action_units"]
+    blanked = [{**row, "AU4": None} if i >= 5 else row for i, row in enumerate(values)]
+    partly = corpus.remove_columns("action_units").add_column("action_units", blanked).cast(corpus.features)
+    assert "AU4" in corpus_label_names(partly.select(range(10)), "action_units")
+    assert "AU4" not in corpus_label_names(partly.select(range(5, 20)), "action_units")
+
+
+def test_a_corpus_without_action_units(corpus, processor):
+    expressions = corpus.remove_columns("action_units")
+    assert corpus_label_names(expressions, "action_units") == []
+    with pytest.raises(ValueError, match="codes no label of 'action_units'"):
+        make_label_sets(expressions, ["action_units"], processor)
+    sets = make_label_sets(corpus, ["action_units", "expression"], processor)
+    matrix = label_matrix(expressions, sets)
+    assert np.isnan(matrix[:, :17]).all()
+    np.testing.assert_array_equal(matrix[:, 17:], label_matrix(corpus, sets)[:, 17:])
+
+
 def test_the_columns_are_the_corpus_in_the_order_of_the_sets(corpus, processor):
     sets = make_label_sets(corpus, ["expression", "action_units"], processor)
     matrix = label_matrix(corpus, sets)

@@ -76,8 +76,8 @@ def test_it_still_reaches_its_recorded_figures(face_model_root, tmp_path):
     assert fallen_short(found, recorded) == []
 
 
-def test_the_card_is_what_its_metrics_render():
-    from hub_cards.rendered_faces_card import render_card
+def test_the_card_is_what_its_files_render():
+    from hub_cards.measured import read_measured
+    from hub_cards.model_card import render_model_card
 
-    metrics, config = (json.loads((FOLDER / name).read_text()) for name in ("metrics.json", "config.json"))
-    assert (FOLDER / "README.md").read_text() == render_card("clef-small", metrics, config)
+    assert (FOLDER / "README.md").read_text() == render_model_card(read_measured(FOLDER))

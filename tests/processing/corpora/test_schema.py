@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from processing.corpora import action_unit_labels, corpus_metadata, expression_labels, face_features
+from processing.corpora.schema import action_unit_names, coded_action_units
 
 
 def faces(coding, units, expressions):
@@ -49,6 +50,31 @@ def test_features_are_the_schema():
         "action_units",
     ]
     assert list(features["action_units"]) == ["AU1", "AU12"]
+
+
+def test_a_corpus_without_action_units_is_without_their_column(tmp_path):
+    features = face_features([], groups=["gender"])
+    assert "action_units" not in features and list(features["groups"]) == ["gender"]
+    columns = {name: [None, None] for name in features if name not in ("image", "expression", "groups")}
+    columns |= {"image": [Image.new("RGB", (4, 4))] * 2, "expression": ["fear", None]}
+    columns |= {"groups": [{"gender": "woman"}, {"gender": None}]}
+    description = json.dumps({"corpus": "tiny", "action_unit_coding": None})
+    info = datasets.DatasetInfo(description=description, features=features)
+    data = datasets.Dataset.from_dict(columns, features=features, info=info)
+    data.to_parquet(tmp_path / "tiny.parquet")  # a struct without fields could not be written
+    read = datasets.Dataset.from_parquet(str(tmp_path / "tiny.parquet"), cache_dir=str(tmp_path), features=features)
+    assert read["groups"][0] == {"gender": "woman"} and sorted(read.column_names) == sorted(features)
+    assert action_unit_names(data) == coded_action_units(data) == []
+    np.testing.assert_array_equal(expression_labels(data, ["fear"]), [[1], [NAN]])
+    with pytest.raises(ValueError, match=r"does not code \['AU12'\]; it codes no action units"):
+        action_unit_labels(data, ["AU12"])
+
+
+def test_coded_action_units_are_those_of_the_rows(intensities):
+    assert action_unit_names(intensities) == coded_action_units(intensities) == ["AU1", "AU12"]
+    assert coded_action_units(intensities.select([1])) == ["AU12"]
+    assert coded_action_units(intensities.select([3])) == ["AU1"]
+    assert coded_action_units(intensities.select([2])) == coded_action_units(intensities.select([])) == []
 
 
 def test_intensities_become_occurrence(intensities):
