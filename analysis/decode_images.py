@@ -1,0 +1,54 @@
+"""Image files of every kind to upright 8-bit RGB frames."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from analysis.frames import Frame, SourceError, refuse_too_large
+from processing.image_reading_clef import to_rgb_image
+
+# Formats whose further pictures are frames or pages. Those of JPEG-based files (MPO) are previews and depth maps.
+WITH_PAGES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
+# What Pillow raises for files that are broken in one way or another.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def read_image(path: Path) -> Iterator[Frame]:
+    """The picture of a file: its EXIF orientation applied, greyscale, CMYK, palette and 16 bits a channel brought to
+    8-bit RGB, transparency laid over white.
+
+    Animated GIF, WebP, PNG and AVIF give all of their frames, with times from the durations in the file, and the pages
+    of a TIFF come as frames without times.
+
+    Raises:
+        SourceError: no image, a broken one (after what could be read of it), or one above the size limit.
+    """
+    number = 0
+    try:
+        with Image.open(path) as file:
+            refuse_too_large(*file.size)
+            pages = getattr(file, "n_frames", 1) if file.format in WITH_PAGES else 1
+            animated = pages > 1 and file.format != "TIFF"
+            clock = 0.0 if animated else None
+            for number in range(pages):
+                if number:
+                    file.seek(number)
+                    refuse_too_large(*file.size)
+                picture = np.asarray(to_rgb_image(file))
+                yield Frame(number, clock, picture)
+                if animated and clock is not None:
+                    duration = file.info.get("duration")  # in milliseconds; known once the frame is decoded
+                    clock = clock + duration / 1000 if duration else None
+    except BROKEN as error:
+        where = f"cannot be read beyond frame {number}" if number else "cannot be read as an image"
+        raise SourceError(f"{where}: {_reason(error, path)}") from error
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is in none of the formats that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).replace(str(path), path.name) or type(error).__name__

@@ -1,0 +1,190 @@
+"""The checkpoint behind a table: loading it, giving it a user's own labels, and probabilities of face crops."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, AutoProcessor
+
+import modeling_clef  # noqa: F401  makes the Auto classes know CLEF
+from processing.face_alignment_clef import CropRecipe
+from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
+
+SHIPPED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "clef-small"
+
+
+@dataclass(frozen=True)
+class LabelGroup:
+    """Labels that are decided together.
+
+    name: of the label set, such as "action_units" or "expression".
+    exclusive: exactly one of the labels holds (softmax); otherwise each holds or not (sigmoid).
+    labels: what columns are called. texts: what each label means, in words. thresholds: probabilities from which a
+        label counts as present; they decide nothing where `exclusive`.
+    """
+
+    name: str
+    exclusive: bool
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    thresholds: tuple[float, ...]
+
+
+class FaceClassifier:
+    """A CLEF checkpoint in eval mode on its device.
+
+    name: folder or Hub id. groups: its labels, in the order of `probabilities`' columns. recipe and crop_size: of the
+    crops it takes. weights: SHA-256 of its parameters. texts: of a user's own labels, None if it has its own.
+    """
+
+    def __init__(self, name: str, model, image_processor, recipe: CropRecipe, texts: Mapping[str, str] | None = None):
+        self.name, self.model, self.image_processor, self.recipe = name, model, image_processor, recipe
+        self.texts = dict(texts) if texts is not None else None
+        self.crop_size = max(image_processor.size["height"], image_processor.size["width"])
+        self.groups = _label_groups(model.config, self.texts or {})
+        self.weights = _weights_digest(model)
+
+    @property
+    def labels(self) -> list[str]:
+        return [label for group in self.groups for label in group.labels]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def probabilities(self, crops: np.ndarray) -> np.ndarray:
+        """(N, K) float32, calibrated, for uint8 crops (N, crop_size, crop_size, 3); one column a label.
+
+        Raises:
+            FloatingPointError: the model's outputs are not finite.
+        """
+        if not len(crops):
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        pixels = self.image_processor(list(crops), crop_recipe=self.recipe.name, return_tensors="pt")["pixel_values"]
+        parameter = next(self.model.parameters())
+        logits = self.model(pixels.to(parameter.device, parameter.dtype)).logits
+        found = self.model.probabilities(logits).cpu().numpy()
+        if not np.isfinite(found).all():
+            raise FloatingPointError(f"{self.name}: probabilities are not finite; check the checkpoint's weights.")
+        return found
+
+
+def load_classifier(
+    checkpoint: str | Path | None = None,
+    labels: Sequence[str] | Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> FaceClassifier:
+    """A checkpoint, ready to use.
+
+    Args:
+        checkpoint: folder or Hub id. Default: `checkpoints/clef-small`, which ships with the project.
+        labels: instead of the checkpoint's own labels these: a dict from label to text, or a list of known action
+            units and expressions ("AU12") and of texts, which are labels themselves unless written "label=text".
+            Needs the checkpoint's text tower, which is joined where it was left out.
+        device: default: the GPU if there is one.
+
+    Raises:
+        FileNotFoundError: no such checkpoint, or its text tower is needed and not there.
+        ValueError: no CLEF checkpoint, one without labels, crops that this version cannot cut, labels that are empty or
+            repeated, an unknown device.
+    """
+    folder = Path(checkpoint) if checkpoint is not None else SHIPPED_CHECKPOINT
+    if checkpoint is None and not folder.is_dir():
+        raise FileNotFoundError(f"{folder.name} does not lie beside this package; name a checkpoint (--model).")
+    name = str(checkpoint) if checkpoint is not None else f"checkpoints/{folder.name}"
+    texts = None if labels is None else read_labels(labels)
+    place = _device(device)
+    try:
+        config = AutoConfig.from_pretrained(folder if folder.is_dir() else str(checkpoint))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"no checkpoint can be loaded from {name!r}: {error}") from error
+    if config.model_type != "clef":
+        raise ValueError(f"{name!r} is a checkpoint of {config.model_type!r}; expected one of CLEF.")
+    where = folder if folder.is_dir() else str(checkpoint)
+    processor = AutoProcessor.from_pretrained(where)
+    recipe = processor.image_processor.check_recipe()
+    model = AutoModelForImageClassification.from_pretrained(where).eval()
+    if texts is not None:
+        model.join_text_tower()
+        tokens = processor(labels=texts)
+        model.set_labels(list(texts), tokens["input_ids"], tokens["attention_mask"])
+    if not model.config.label_sets:
+        raise ValueError(f"{name!r} has no labels of its own; give some (--labels).")
+    model.freeze_labels()  # texts are encoded once, and their tower takes memory no longer
+    return FaceClassifier(name, model.to(place), processor.image_processor, recipe, texts)
+
+
+def read_labels(labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """From labels as users give them (see `load_classifier`) to a dict from label to text.
+
+    Raises:
+        ValueError: none, an empty one, or one twice.
+    """
+    if isinstance(labels, str):
+        labels = [labels]
+    pairs = list(labels.items()) if isinstance(labels, Mapping) else [_read_label(label) for label in labels]
+    if not pairs:
+        raise ValueError("got no labels; expected at least one.")
+    for label, text in pairs:
+        if not label.strip() or not text.strip():
+            raise ValueError(f"got the label {label!r} with the text {text!r}; expected both to say something.")
+    names = [label for label, _ in pairs]
+    twice = sorted({label for label in names if names.count(label) > 1})
+    if twice:
+        raise ValueError(f"got the labels {', '.join(twice)} more than once; expected each once.")
+    return dict(pairs)
+
+
+def _read_label(label: str) -> tuple[str, str]:
+    name, equals, text = label.partition("=")
+    if equals:
+        return name.strip(), text.strip()
+    return label.strip(), _known_name(label.strip()) or label.strip()
+
+
+def _label_groups(config, texts: Mapping[str, str]) -> tuple[LabelGroup, ...]:
+    groups, start = [], 0
+    for label_set in config.label_sets:
+        labels = label_set["labels"]
+        columns = [config.id2label[position] for position in range(start, start + len(labels))]
+        words = [
+            texts.get(label) or _known_name(label) or name
+            for label, name in zip(labels, label_set["names"], strict=True)
+        ]
+        exclusive = label_set["problem_type"].startswith("single")
+        groups.append(
+            LabelGroup(label_set["name"], exclusive, tuple(columns), tuple(words), tuple(label_set["thresholds"]))
+        )
+        start += len(labels)
+    return tuple(groups)
+
+
+def _known_name(label: str) -> str | None:
+    known = ACTION_UNITS.get(label) or EXPRESSIONS.get(label)
+    return known.name if known else None
+
+
+def _weights_digest(model) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.float().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return place
+
+
+__all__ = ["SHIPPED_CHECKPOINT", "FaceClassifier", "LabelGroup", "load_classifier", "read_labels"]

@@ -1,0 +1,191 @@
+"""From what a user names (files, folders, globs, lists, a camera) to the sources that are analysed one by one."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .bmp .gif .webp .tif .tiff .avif .ppm .pgm .pbm .pnm".split()
+)
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .asf .flv .3gp .3g2 .ogv .mxf .vob .y4m".split()
+)
+LIST_SUFFIX = ".txt"
+IMAGE, VIDEO, CAMERA = "image", "video", "camera"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file, video file or camera.
+
+    name: what the table's column `source` says: the path as it was given (a file of a folder or list: with the folder's
+        path before it), so that files of the same name stay apart; "camera 0" for a camera.
+    kind: "image", "video" or "camera".
+    path: of the file; None for a camera.
+    camera: index of the camera; None for a file.
+    """
+
+    name: str
+    kind: str
+    path: Path | None = None
+    camera: int | None = None
+
+    def fingerprint(self) -> list[int] | None:
+        """Size in bytes and time of the last change in nanoseconds, by which a resumed run tells whether a file is
+        still the same; None for a camera or a file that cannot be looked at."""
+        try:
+            found = os.stat(self.path) if self.path is not None else None
+        except OSError:
+            return None
+        return [found.st_size, found.st_mtime_ns] if found else None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a source, or an input that gave no source, was not (or not wholly) analysed."""
+
+    source: str
+    message: str
+
+
+@dataclass
+class FoundSources:
+    """`sources` in the order of the inputs, each file once; inputs that came to nothing (`problems`); files of folders
+    that are neither images nor videos, counted by suffix (`ignored`); and how often a file was named again
+    (`repeated`)."""
+
+    sources: list[Source] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: Counter = field(default_factory=Counter)
+    repeated: int = 0
+
+
+def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
+    """The sources that `inputs` name.
+
+    Args:
+        inputs: one or several of
+            - an image or video file, told by its suffix, and by its content where the suffix says nothing;
+            - a folder, searched with its subfolders in alphabetical order; hidden files are passed over;
+            - a glob such as "takes/**/*.mp4", for shells that leave it as it is;
+            - a text file (.txt) with one of these a line, relative to the file's folder; blank lines and lines that
+              begin with "#" do not count;
+            - the index of a camera, such as 0.
+
+    Nothing raises for an input that is missing or empty: it becomes a `Problem`.
+    """
+    if isinstance(inputs, (str, os.PathLike, int)):
+        inputs = [inputs]
+    found = FoundSources()
+    seen: set[str] = set()
+    for given in inputs:
+        _add(given, found, seen, within_list=False)
+    return found
+
+
+def _add(given: str | os.PathLike | int, found: FoundSources, seen: set[str], within_list: bool) -> None:
+    text = os.fspath(given) if isinstance(given, os.PathLike) else str(given)
+    path = Path(text)
+    try:
+        if text and path.is_dir():
+            _add_folder(path, found, seen)
+        elif text and path.exists():
+            if path.suffix.lower() != LIST_SUFFIX:
+                _add_file(path, found, seen)
+            elif within_list:
+                found.problems.append(Problem(shown(path), "a list within a list is not read; name it as an input"))
+            else:
+                _add_list(path, found, seen)
+        elif text.isdecimal():
+            _add_source(Source(f"camera {int(text)}", CAMERA, camera=int(text)), text, found, seen)
+        elif glob.has_magic(text):
+            _add_glob(text, found, seen, within_list)
+        else:
+            found.problems.append(Problem(shown(path), "there is no such file or folder"))
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        found.problems.append(Problem(shown(path), f"cannot be looked at: {error}"))
+
+
+def _add_source(source: Source, identity: str, found: FoundSources, seen: set[str]) -> None:
+    if identity in seen:
+        found.repeated += 1
+        return
+    seen.add(identity)
+    found.sources.append(source)
+
+
+def _add_file(path: Path, found: FoundSources, seen: set[str]) -> None:
+    _add_source(Source(shown(path), _kind(path), path=path), os.path.abspath(path), found, seen)
+
+
+def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
+    before = len(found.sources) + found.repeated
+
+    def unreadable(error: OSError) -> None:
+        found.problems.append(Problem(shown(Path(error.filename or folder)), f"cannot be read: {error.strerror}"))
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                _add_file(path, found, seen)
+            else:
+                found.ignored[path.suffix.lower() or "no suffix"] += 1
+    if len(found.sources) + found.repeated == before:
+        found.problems.append(Problem(shown(folder), "the folder holds no image and no video"))
+
+
+def _add_glob(pattern: str, found: FoundSources, seen: set[str], within_list: bool) -> None:
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        found.problems.append(Problem(shown(Path(pattern)), "no file or folder has such a name"))
+    for match in matches:
+        # "**" also matches the folders whose files it matches.
+        if "**" in pattern and os.path.isdir(match):
+            continue
+        _add(match, found, seen, within_list)
+
+
+def _add_list(path: Path, found: FoundSources, seen: set[str]) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        found.problems.append(Problem(shown(path), "is no list of files: it is not text in UTF-8"))
+        return
+    entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    if not entries:
+        found.problems.append(Problem(shown(path), "the list names no file"))
+    for entry in entries:
+        _add(entry if entry.isdecimal() else path.parent / entry, found, seen, within_list=True)
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
+        return IMAGE if suffix in IMAGE_SUFFIXES else VIDEO
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return IMAGE
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return VIDEO
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be written as UTF-8, whatever bytes the file system holds."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def describe_ignored(ignored: Counter) -> str:
+    """ "3 .json, 1 .csv": what was passed over in folders."""
+    return ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common())
+
+
+__all__: Sequence[str] = ["CAMERA", "IMAGE", "VIDEO", "FoundSources", "Problem", "Source", "find_sources"]

@@ -1,0 +1,5 @@
+import sys
+
+from clef.cli import main
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""`clef analyze`: images and videos in, a table out."""
+
+import argparse
+import errno
+import re
+import sys
+from pathlib import Path
+
+from clef.cli import EXIT_CODES, FINE, INTERRUPTED, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, fail
+
+DESCRIPTION = """Finds the faces in images and videos and writes, for every frame and face, the probability of each
+action unit and expression. One row a frame and face; a frame without a face is a row too. OUTPUT.json, beside the
+table, says what each column means, in which unit, and how it was made."""
+
+EXAMPLES = """examples:
+  clef analyze interview.mp4 --output interview.parquet
+  clef analyze recordings/ "extra/*.mov" list.txt --output all.csv --every 5
+  clef analyze photo.jpg --output photo.jsonl --labels AU12 "smirk=a smirk on one side of the mouth"
+  clef analyze recordings/ --output all.csv --resume        goes on where it was killed, and adds what is new
+
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clef analyze",
+        description=DESCRIPTION,
+        epilog=EXAMPLES + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="image or video file, folder (with its subfolders), glob, text file (.txt) that lists such, or the index "
+        "of a camera, which Ctrl-C or --to ends",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=_table, metavar="FILE", help="table: .parquet, .csv, .jsonl or .ndjson"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on where an earlier run was killed; add new inputs")
+    again.add_argument("--overwrite", action="store_true", help="throw away an output that exists")
+
+    frames = parser.add_argument_group("which frames and faces")
+    frames.add_argument("--every", type=_at_least_one, default=1, metavar="N", help="take every Nth frame (default: 1)")
+    frames.add_argument("--from", dest="start", type=_seconds, metavar="TIME", help="begin videos at 12.5 or 1:02:30")
+    frames.add_argument("--to", dest="stop", type=_seconds, metavar="TIME", help="end videos before this time")
+    frames.add_argument("--max-faces", type=_at_least_one, metavar="N", help="the N largest faces of a frame")
+
+    model = parser.add_argument_group("what recognises them")
+    model.add_argument("--model", metavar="CHECKPOINT", help="folder or Hub id (default: the one that ships)")
+    model.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help="your own labels instead of the checkpoint's: known ones (AU12), any words, or NAME=WORDS. Words that a "
+        "checkpoint was not trained on are unvalidated, and count as present from a probability of .5",
+    )
+    model.add_argument(
+        "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"
+    )
+    model.add_argument(
+        "--detection-size",
+        type=_at_least_one,
+        default=480,
+        metavar="PIXELS",
+        help="longer side of the picture that faces are looked for in; more finds smaller faces, slower (default: 480)",
+    )
+
+    speed = parser.add_argument_group("where and how fast it runs")
+    speed.add_argument("--device", metavar="DEVICE", help="cpu, cuda, mps, … (default: the GPU if there is one)")
+    speed.add_argument("--batch-size", type=_at_least_one, default=16, metavar="N", help="faces a batch (default: 16)")
+    speed.add_argument("--threads", type=_at_least_one, metavar="N", help="processor threads (default: one a core)")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        from transformers.utils import logging
+
+        from analysis import analyze, analyze_to_file
+        from analysis.journal import ResumeError
+        from analysis.sources import describe_ignored
+    except ImportError as error:
+        return fail("analyze", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
+    logging.disable_progress_bar()
+    try:
+        analysis = analyze(
+            arguments.inputs,
+            model=arguments.model,
+            labels=arguments.labels,
+            every=arguments.every,
+            start=arguments.start,
+            stop=arguments.stop,
+            max_faces=arguments.max_faces,
+            detector=arguments.detector,
+            detection_size=arguments.detection_size,
+            device=arguments.device,
+            batch_size=arguments.batch_size,
+            threads=arguments.threads,
+        )
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        return fail("analyze", str(error))
+    found = analysis.found
+    if found.ignored:
+        print(f"passed over in folders: {describe_ignored(found.ignored)}", file=sys.stderr)
+    if found.repeated:
+        print(f"named more than once, and analysed once: {found.repeated} files", file=sys.stderr)
+    if not found.sources:
+        _print_problems(found.problems)
+        return fail("analyze", "nothing found: no image and no video among the inputs.", NOTHING_FOUND)
+    try:
+        outcome = analyze_to_file(
+            analysis, arguments.output, resume=arguments.resume, overwrite=arguments.overwrite, progress=True
+        )
+    except KeyboardInterrupt:
+        return fail("analyze", "interrupted; go on with --resume.", INTERRUPTED)
+    except (FileExistsError, ResumeError, ImportError) as error:
+        return fail("analyze", str(error))
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        message = f"{str(arguments.output)!r} could not be written: {reason}. What is written goes on with --resume."
+        return fail("analyze", message, NOT_WRITTEN)
+    _print_problems(outcome.problems)
+    print(_summary(outcome, arguments.output), file=sys.stderr)
+    if outcome.problems:
+        return SOME_FAILED
+    if outcome.frames and not outcome.faces:
+        return fail("analyze", "nothing found: no face in any frame.", NOTHING_FOUND)
+    return FINE
+
+
+def _print_problems(problems) -> None:
+    for problem in problems:
+        print(f"{problem.source}: {problem.message}", file=sys.stderr)
+
+
+def _summary(outcome, output: Path) -> str:
+    rate = f", {outcome.frames / outcome.seconds:.1f} frames a second" if outcome.frames else ""
+    counts = [f"{outcome.done} done"]
+    counts += [f"{outcome.skipped} finished before"] if outcome.skipped else []
+    counts += [f"{outcome.incomplete} in part"] if outcome.incomplete else []
+    counts += [f"{outcome.failed} failed"] if outcome.failed else []
+    return (
+        f"{', '.join(counts)}: {outcome.frames} frames, {outcome.frames_with_face} with a face, {outcome.faces} faces"
+        f"{rate}; {outcome.rows} rows in {output}"
+    )
+
+
+def _table(text: str) -> Path:
+    if Path(text).suffix.lower() not in (".parquet", ".csv", ".jsonl", ".ndjson"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet, .csv, .jsonl or .ndjson")
+    return Path(text)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """From "12.5", "1:30" or "1:02:30.5" to seconds."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 12.5, 1:30 or 1:02:30")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds

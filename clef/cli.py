@@ -1,0 +1,67 @@
+"""`clef COMMAND …`: finds the command's module and calls it."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# A command is the module `clef.NAME`, with `make_parser() -> argparse.ArgumentParser` and `run(arguments) -> int`. A
+# dash in the command is an underscore in the module.
+COMMANDS = {
+    "analyze": "action units and expressions of all faces in images and videos, as a table",
+    "finetune": "a checkpoint learns from your own pictures and labels, and is measured",
+    "push": "a run folder to the Hub, checked before and after",
+    "push-corpus": "a drawn corpus to the Hub",
+    "push-space": "the demo to a Space of the Hub",
+}
+
+FINE = 0
+WRONG_USAGE = 2  # argparse's own
+NOTHING_FOUND = 3
+SOME_FAILED = 4
+NOT_WRITTEN = 5
+INTERRUPTED = 130  # what shells report of Ctrl-C
+
+EXIT_CODES = f"""exit codes:
+  {FINE}    all went well
+  {WRONG_USAGE}    wrong usage: unknown or unfitting options, no such checkpoint or detector, an output that exists
+  {NOTHING_FOUND}    nothing found: no image or video among the inputs, or no face in any of them
+  {SOME_FAILED}    some inputs failed, or could be read in part only; the others are in the table
+  {NOT_WRITTEN}    the output could not be written, as on a full disk; what is written can be resumed
+  {INTERRUPTED}  interrupted (Ctrl-C); what is written can be resumed"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code. `argv`: without the program's name; default: the process's own."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    width = max(map(len, COMMANDS))
+    parser = argparse.ArgumentParser(
+        prog="clef",
+        description="CLEF: facial behaviour in words. Recognises action units (FACS) and expressions of faces.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+        + "\n\n`clef COMMAND --help` tells more of each.",
+        usage="clef COMMAND …",
+    )
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of those below")
+    if not argv:
+        parser.print_help(sys.stderr)
+        return WRONG_USAGE
+    try:
+        command = parser.parse_args(argv[:1]).command
+        module = importlib.import_module(f"clef.{command.replace('-', '_')}")
+        arguments = module.make_parser().parse_args(argv[1:])
+    except SystemExit as end:  # argparse has said why
+        return int(end.code or 0)
+    try:
+        return module.run(arguments)
+    except KeyboardInterrupt:
+        print(f"clef {command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:
+    """Says on stderr why a command ends, and returns `code`."""
+    print(f"clef {command}: {message}", file=sys.stderr)
+    return code

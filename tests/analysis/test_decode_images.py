@@ -1,0 +1,104 @@
+"""Image files of every kind."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.decode import SourceError, Span, count_frames, read_frames
+from analysis.frames import LARGEST_PICTURE
+from analysis.sources import IMAGE, Source
+
+
+def source(path):
+    return Source(str(path), IMAGE, path=path)
+
+
+def read(path, **span):
+    return list(read_frames(source(path), Span(**span)))
+
+
+@pytest.fixture
+def corner():
+    """12 x 8 (width x height), its top left corner white."""
+    pixels = np.full((8, 12, 3), 40, dtype=np.uint8)
+    pixels[:3, :3] = 255
+    return pixels
+
+
+def test_a_photograph_is_one_frame_without_a_time(tmp_path, corner):
+    Image.fromarray(corner).save(tmp_path / "a.png")
+    (frame,) = read(tmp_path / "a.png", start=5, every=7)  # still images are not in time
+    assert (frame.index, frame.time_s) == (0, None) and np.array_equal(frame.image, corner)
+    assert count_frames(source(tmp_path / "a.png"), Span()) == 1
+
+
+@pytest.mark.parametrize(("orientation", "place"), [(1, (0, 0)), (3, (7, 11)), (6, (0, 7)), (8, (11, 0))])
+def test_exif_orientation_is_applied(tmp_path, corner, orientation, place):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(corner).save(tmp_path / "a.png", exif=exif)
+    (frame,) = read(tmp_path / "a.png")
+    assert frame.image.shape == ((8, 12, 3) if orientation in (1, 3) else (12, 8, 3))
+    assert frame.image[place].tolist() == [255] * 3 and (frame.image == 255).all(axis=2).sum() == 9
+
+
+def test_grey_cmyk_sixteen_bits_palette_and_alpha(tmp_path, corner):
+    grey = corner[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    Image.fromarray(corner).quantize(4).save(tmp_path / "palette.png")
+    for name in ("grey.png", "sixteen.png", "palette.png"):
+        assert np.array_equal(read(tmp_path / name)[0].image, corner), name
+    Image.fromarray(corner).convert("CMYK").save(tmp_path / "cmyk.tif")
+    np.testing.assert_allclose(read(tmp_path / "cmyk.tif")[0].image.astype(int), corner, atol=2)
+    alpha = np.dstack([corner, np.where(grey == 255, 0, 255)]).astype(np.uint8)
+    alpha[:3, :3, :3] = 0  # black below what is transparent
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    assert np.array_equal(read(tmp_path / "alpha.png")[0].image, corner)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_animated_images_are_short_videos(tmp_path, suffix):
+    pages = [Image.fromarray(np.full((8, 12, 3), value, dtype=np.uint8)) for value in (0, 80, 160, 240)]
+    path = tmp_path / f"a{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=[100, 50, 200, 100], lossless=True)
+    frames = read(path)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.15, 0.35])
+    assert [int(frame.image.mean().round()) for frame in frames] == pytest.approx([0, 80, 160, 240], abs=6)
+    assert [frame.index for frame in read(path, start=0.1, stop=0.35)] == [1, 2]
+    assert [frame.index for frame in read(path, every=2)] == [0, 2]
+    assert [frame.index for frame in read_frames(source(path), first=3)] == [3]
+
+
+def test_pages_of_a_tiff_have_no_times_and_previews_are_no_pages(tmp_path):
+    pages = [Image.new("RGB", (12, 8), (value, 0, 0)) for value in (10, 200)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert [(frame.time_s, frame.image[0, 0, 0]) for frame in read(tmp_path / "a.tif")] == [(None, 10), (None, 200)]
+    pages[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=pages[1:])
+    assert len(read(tmp_path / "a.jpg")) == 1
+
+
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
+    side = 30_000
+    assert side * side > LARGEST_PICTURE
+    header = b"P5 30000 30000 255\n"  # nothing follows: decoding would say that it is cut short
+    (tmp_path / "huge.pgm").write_bytes(header)
+    with pytest.raises(SourceError, match="30000 x 30000|exceeds limit"):
+        read(tmp_path / "huge.pgm")
+    (tmp_path / "large.pgm").write_bytes(b"P5 30000 2700 255\n")
+    with pytest.raises(SourceError, match="30000 x 2700 pixels; at most 80 million"):
+        read(tmp_path / "large.pgm")
+
+
+def test_what_is_no_image_is_refused_in_words(tmp_path, corner):
+    (tmp_path / "text.jpg").write_text("I am no image")
+    with pytest.raises(SourceError, match="cannot be read as an image: it is in none of the formats"):
+        read(tmp_path / "text.jpg")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:1500])
+    with pytest.raises(SourceError, match="truncated"):
+        read(tmp_path / "cut.jpg")
+    with pytest.raises(SourceError, match="No such file"):
+        read(tmp_path / "gone.jpg")

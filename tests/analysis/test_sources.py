@@ -1,0 +1,97 @@
+"""Inputs to sources."""
+
+import os
+from collections import Counter
+
+import pytest
+
+from analysis.sources import Source, describe_ignored, find_sources
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/clip.mp4", "b/clip.mp4", "b/deep/photo.JPG", "b/notes.json", "b/.hidden.png", "b/data.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+def names(found):
+    return [source.name for source in found.sources]
+
+
+def test_files_are_told_apart_by_suffix_and_keep_the_path_they_were_given(folder):
+    found = find_sources(["a/clip.mp4", "b/clip.mp4", "b/deep/photo.JPG"])
+    assert names(found) == ["a/clip.mp4", "b/clip.mp4", "b/deep/photo.JPG"]
+    assert [source.kind for source in found.sources] == ["video", "video", "image"]
+    assert names(find_sources(folder / "a" / "clip.mp4")) == [str(folder / "a/clip.mp4")]
+
+
+def test_a_folder_is_searched_in_order_and_what_is_passed_over_is_counted(folder):
+    found = find_sources("b")
+    assert names(found) == ["b/clip.mp4", "b/deep/photo.JPG"]
+    assert found.ignored == Counter({".json": 1, ".csv": 1}) and not found.problems
+    assert describe_ignored(found.ignored) in ("1 .json, 1 .csv", "1 .csv, 1 .json")
+
+
+def test_globs(folder):
+    assert names(find_sources("*/clip.mp4")) == ["a/clip.mp4", "b/clip.mp4"]
+    assert names(find_sources("**/*.JPG")) == ["b/deep/photo.JPG"]
+    (problem,) = find_sources("*.webm").problems
+    assert problem.source == "*.webm" and "no file" in problem.message
+    (folder / "take[1].mp4").write_bytes(b"x")  # a name that looks like a glob is a name first
+    assert names(find_sources("take[1].mp4")) == ["take[1].mp4"]
+
+
+def test_a_list_names_files_relative_to_itself(folder):
+    listed = folder / "b" / "list.txt"
+    listed.write_text("\ufeff# two of them\n\nclip.mp4\n  deep/photo.JPG  \nmissing.png\nlist.txt\n", encoding="utf-8")
+    found = find_sources("b/list.txt")
+    assert names(found) == ["b/clip.mp4", "b/deep/photo.JPG"]
+    assert [problem.source for problem in found.problems] == ["b/missing.png", "b/list.txt"]
+    listed.write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in find_sources("b/list.txt").problems[0].message
+    listed.write_text("\n")
+    assert "names no file" in find_sources("b/list.txt").problems[0].message
+
+
+def test_a_file_that_is_named_twice_is_taken_once(folder):
+    found = find_sources(["a/clip.mp4", "./a/clip.mp4", "a", folder / "a" / "clip.mp4"])
+    assert names(found) == ["a/clip.mp4"] and found.repeated == 3 and not found.problems
+
+
+def test_what_is_missing_or_empty_is_a_problem_and_not_an_error(folder):
+    (folder / "empty").mkdir()
+    found = find_sources(["empty", "nowhere.mp4", "a/clip.mp4", "", "nul\0.mp4"])
+    assert names(found) == ["a/clip.mp4"]
+    messages = {problem.source: problem.message for problem in found.problems}
+    assert "holds no image" in messages["empty"] and "no such" in messages["nowhere.mp4"] and len(messages) == 4
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(folder):
+    assert find_sources(0).sources == find_sources("0").sources == [Source("camera 0", "camera", camera=0)]
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(folder / "0", format="PNG")
+    assert find_sources("0").sources[0].kind == "image"  # told by its content, as its name says nothing
+
+
+def test_names_with_spaces_other_scripts_and_bytes_that_are_no_text(folder):
+    for name in (b"my clip.mp4", "Zoë 笑顔.mp4".encode(), b"b\xffd.mp4"):
+        with open(os.path.join(os.fsencode(folder / "a"), name), "wb"):
+            pass
+    found = find_sources("a")
+    assert set(names(found)) == {"a/clip.mp4", "a/my clip.mp4", "a/Zoë 笑顔.mp4", "a/b\\xffd.mp4"}
+    assert all(name.encode() and source.path.exists() for name, source in zip(names(found), found.sources, strict=True))
+
+
+def test_a_changed_file_has_another_fingerprint(folder):
+    (source,) = find_sources("a/clip.mp4").sources
+    before = source.fingerprint()
+    assert before == source.fingerprint() and before[0] == 1
+    source.path.write_bytes(b"longer")
+    assert source.fingerprint() != before
+    source.path.unlink()
+    assert source.fingerprint() is None

@@ -1,0 +1,171 @@
+"""The command line: help, exit codes, and what is said on the way."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clef.analyze import make_parser
+from clef.cli import FINE, INTERRUPTED, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def face(test_data):
+    """A photograph of a face, and YuNet's file."""
+    photos = sorted((test_data / "photos").glob("**/*.jpg")) or sorted((test_data / "photos").glob("**/*.png"))
+    yunet = test_data / "weights" / "face_detection_yunet.onnx"
+    if not (photos and yunet.is_file()):
+        pytest.skip("needs photos and YuNet's file in CLEF_TEST_DATA")
+    return photos[0], yunet
+
+
+@pytest.fixture
+def grey(tmp_path):
+    pytest.importorskip("cv2", reason="needs opencv-python-headless")
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "grey.png")
+    return tmp_path / "grey.png"
+
+
+def analyze(*arguments):
+    return main(["analyze", *map(str, arguments)])
+
+
+def test_help_names_every_command_and_every_exit_code(capsys):
+    assert main(["--help"]) == FINE
+    text = capsys.readouterr().out
+    assert "analyze" in text and "as a table" in text
+    assert analyze("--help") == FINE
+    text = capsys.readouterr().out
+    for option in make_parser()._actions:
+        assert option.help and all(name in text for name in option.option_strings)
+    assert all(
+        f"  {code} " in text for code in (FINE, WRONG_USAGE, NOTHING_FOUND, SOME_FAILED, NOT_WRITTEN, INTERRUPTED)
+    )
+    assert main([]) == WRONG_USAGE
+
+
+def test_help_is_quick_to_come_as_it_imports_nothing_heavy():
+    code = (
+        "from clef.cli import main; main(['analyze', '--help']); import sys; print(list(sys.modules), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "usage: clef analyze" in result.stdout
+    assert not any(f"'{name}'" in result.stderr for name in ("torch", "numpy", "transformers", "pyarrow", "analysis"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["analyze"],
+        ["analyze", "a.png"],
+        ["analyze", "a.png", "-o", "t.xlsx"],
+        ["analyze", "a.png", "-o", "t.csv", "--every", "0"],
+        ["analyze", "a.png", "-o", "t.csv", "--from", "soon"],
+        ["analyze", "a.png", "-o", "t.csv", "--resume", "--overwrite"],
+        ["analyze", "a.png", "-o", "t.csv", "--magic"],
+    ],
+)
+def test_wrong_usage(arguments, capsys):
+    assert main(arguments) == WRONG_USAGE
+    assert "usage: clef" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("12.5", 12.5), ("1:30", 90.0), ("1:02:30.5", 3750.5)])
+def test_times_are_read_as_people_write_them(text, seconds):
+    assert make_parser().parse_args(["a", "-o", "t.csv", "--from", text]).start == seconds
+
+
+def test_options_that_do_not_fit(grey, tmp_path, capsys):
+    for options in (
+        ["--model", tmp_path / "nowhere"],
+        ["--detector", "magic"],
+        ["--detector", tmp_path / "gone.onnx"],
+        ["--from", "5", "--to", "5"],
+        ["--labels", "smile", "smile"],
+        ["--device", "nowhere"],
+    ):
+        assert analyze(grey, "-o", tmp_path / "t.csv", *options) == WRONG_USAGE
+        assert capsys.readouterr().err.startswith("clef analyze: ") and not (tmp_path / "t.csv").exists()
+
+
+def test_nothing_found(grey, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.doc").write_text("x")
+    assert analyze(tmp_path / "empty", "-o", tmp_path / "t.csv", "--detector", "haar") == NOTHING_FOUND
+    told = capsys.readouterr().err
+    assert "no image and no video" in told and "1 .doc" in told and not (tmp_path / "t.csv").exists()
+    assert analyze(grey, "-o", tmp_path / "t.csv", "--detector", "haar") == NOTHING_FOUND
+    assert "no face in any frame" in capsys.readouterr().err
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 2  # the frame has its row all the same
+
+
+def test_a_face_and_inputs_that_fail(face, tmp_path, capsys):
+    photo, yunet = face
+    (tmp_path / "text.jpg").write_text("no image")
+    table = tmp_path / "t.jsonl"
+    options = ["-o", table, "--detector", yunet, "--max-faces", "1"]
+    assert analyze(photo, tmp_path / "text.jpg", tmp_path / "gone.mp4", *options) == SOME_FAILED
+    told = capsys.readouterr().err
+    assert "text.jpg: cannot be read as an image" in told and "gone.mp4: there is no such" in told
+    (row,) = (json.loads(line) for line in table.read_text().splitlines())
+    assert row["source"] == str(photo) and row["face_found"] and 0 <= row["AU12_probability"] <= 1
+    assert analyze(photo, *options) == WRONG_USAGE
+    assert "--resume" in capsys.readouterr().err
+    assert analyze(photo, *options, "--resume") == FINE
+    assert "1 finished before" in capsys.readouterr().err
+    assert analyze(photo, *options, "--overwrite") == FINE
+
+
+def test_an_output_that_cannot_be_written(grey, tmp_path, capsys, monkeypatch):
+    import errno
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert analyze(grey, "-o", tmp_path / "t.csv", "--detector", "haar") == NOT_WRITTEN
+    assert "the disk is full" in capsys.readouterr().err
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("x")
+    assert analyze(grey, "-o", tmp_path / "file" / "t.csv", "--detector", "haar") in (NOT_WRITTEN, WRONG_USAGE)
+
+
+def test_the_users_interruption(grey, tmp_path, capsys, monkeypatch):
+    from analysis.pipeline import Pipeline
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "next_batch", interrupted)
+    assert analyze(grey, "-o", tmp_path / "t.csv", "--detector", "haar") == INTERRUPTED
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_the_command_in_a_process_of_its_own(tmp_path, face):
+    """`python -m clef`, from another folder, on names with spaces and other scripts."""
+    photo, yunet = face
+    folder = tmp_path / "my photos é 笑"
+    folder.mkdir()
+    shutil.copy(photo, folder / f"eine Person{photo.suffix}")
+    environment = {**os.environ, "CLEF_YUNET": str(yunet), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", "clef", "analyze", folder.name, "-o", "out/tables/t.csv", "--threads", "1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == FINE, result.stderr
+    assert "frames a second" in result.stderr and not result.stdout
+    lines = (tmp_path / "out" / "tables" / "t.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith('"source","frame","time_s"') and f"{folder.name}/eine Person" in lines[1]
+    assert np.all([len(line.split(",")) >= len(lines[0].split(",")) for line in lines])
