@@ -1,4 +1,4 @@
-"""Milliseconds an image of the 3-D renderer on one core, its parts, and all cores; baseline: the procedural renderer.
+"""Milliseconds an image of the 3-D renderer on one core, and faces a second; baseline: the procedural renderer.
 
 python benchmarks/render.py                                             # prints
 python benchmarks/render.py --output benchmarks/results/render.json     # also writes, with the machine described

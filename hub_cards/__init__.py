@@ -1,1 +1,1 @@
-"""Model cards: rendered from measured results, never typed."""
+"""Cards of models and data sets, rendered from measured results and never typed, and what sends them to the Hub."""

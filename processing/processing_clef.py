@@ -166,7 +166,7 @@ class CLEFProcessor(ProcessorMixin):
     def _split_options(self, kwargs: dict) -> tuple[dict, dict]:
         text_options = dict(kwargs.pop("text_kwargs", {}))
         image_options = dict(kwargs.pop("images_kwargs", {}))
-        image_names = set(self.image_processor.valid_kwargs.__annotations__)
+        image_names = {*self.image_processor.valid_kwargs.__annotations__, "landmarks"}
         for name, value in kwargs.items():
             if name in TextKwargs.__annotations__:
                 text_options[name] = value

@@ -86,6 +86,7 @@ def evaluate_checkpoint(
     features: Features | None = None,
     predictions_folder: Path | None = None,
     fold: int | None = None,
+    identity: bool = True,
 ) -> dict:
     """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
 
@@ -100,6 +101,7 @@ def evaluate_checkpoint(
             identity probe.
         features: `extract_features` of the test frames, if at hand.
         predictions_folder: where predictions.parquet is written, if anywhere; `fold` is noted in it.
+        identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
 
     Returns:
         "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
@@ -121,7 +123,7 @@ def evaluate_checkpoint(
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:
             write_predictions(predictions_folder, predictions)
-    if test is not None:
+    if test is not None and identity:
         features = features or extract_features(model, test, processor, **run)
         try:
             result["identity"] = identity_probe(features, test["subject_id"][:], test["activity"][:], seed)

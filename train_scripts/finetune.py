@@ -77,6 +77,7 @@ class FinetuningOptions(TrainingOptions):
     label_fraction: float = option(1.0, "fraction of the training data whose labels are used")
     label_fraction_by: Literal["frame", "subject"] = option("frame", "what the fraction is drawn from")
     class_weighting: Literal["none", "balanced"] = option("none", "weigh rare labels up in the loss")
+    identity_probe: bool = option(True, "with the test split, also ask how well people are found again")
     crop_recipe: str | None = option(
         None, "crop recipe that the processor records; default: what the corpus says of its crops"
     )
@@ -246,6 +247,7 @@ def main(options: FinetuningOptions) -> Path:
                 progress=False,
                 predictions_folder=folder if options.predictions else None,
                 fold=options.corpus_options.get("fold"),
+                identity=options.identity_probe,
             )
         if options.text_free:
             inner.freeze_labels()

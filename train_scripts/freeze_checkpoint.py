@@ -15,11 +15,14 @@ if __name__ == "__main__":
     # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from datasets import Dataset
+
 from modeling_clef import CLEFForImageClassification
 from processing import CLEFProcessor
 from train_scripts.evaluate import with_checkpoint_flag
 from train_scripts.options import option, parse_options
 from train_scripts.runtime import write_metrics
+from train_scripts.text_projection import refit_text_projection
 
 
 @dataclass
@@ -32,23 +35,27 @@ class FreezingOptions:
             raise ValueError("expected a run folder as the first argument and --output FOLDER.")
 
 
-def write_text_free(run: Path, target: Path, **metrics) -> Path:
+def write_text_free(run: Path, target: Path, validation: Dataset | None = None, **metrics) -> Path:
     """Writes the text-free form of the run's model to `target`, with its processor, recipe and metrics.
 
     Args:
-        metrics: kept in `metrics.json` beside the run's own.
+        validation: frames on which the text projection is fitted anew (see `text_projection`); None: it stays.
+        metrics: kept in `metrics.json` beside the run's own, and what that fit gave as "text_projection".
 
     Raises:
         ValueError: the run has no labels.
     """
     model = CLEFForImageClassification.from_pretrained(run).eval()
+    processor = CLEFProcessor.from_pretrained(run)
+    if validation is not None:
+        metrics["text_projection"] = refit_text_projection(model, processor, validation)
     model.freeze_labels()
     model.config.text_config._name_or_path = ""  # a folder of this machine
     # What is not written anew does not belong to this model: an old card, other figures.
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     model.save_pretrained(target)
-    CLEFProcessor.from_pretrained(run).save_pretrained(target)
+    processor.save_pretrained(target)
     shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
     write_metrics(target, **(json.loads((run / "metrics.json").read_text()) | metrics))
     return target

@@ -4,6 +4,7 @@
 wrote, or a data set of `datasets`. What it decides for the user is told in `OwnData.notes`.
 """
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,8 @@ from processing.face_alignment_clef import EYES_NOSE_1, HaarDetector, YuNetDetec
 from train_scripts.crop_check import check_crops, read_crops
 from train_scripts.label_texts import LabelTexts, described
 from train_scripts.labels import label_matrix, problem_type
-from train_scripts.own_labels import choose_labels, columns_to_read
-from train_scripts.prepare import PrepareOptions, prepare, report_lines
+from train_scripts.own_labels import choose_labels, columns_to_learn
+from train_scripts.prepare import BegunDifferently, PrepareOptions, prepare, report_lines
 from train_scripts.unpack_dataset import unpack_dataset
 
 FOLDS = 5  # one of them is tested
@@ -85,16 +86,17 @@ def prepare_own_data(
             too few people, or other files in `work`. OSError: a full disk.
     """
     notes: list[str] = []
+    classes: list[str] = []
     prepared = read_prepared_metadata(source)
     if prepared is None:
         corpus, root = "image_folder", str(work / "crops")
-        _make_crops(source, work, size, detector, texts, num_proc, notes)
+        classes = _make_crops(source, work, size, detector, texts, num_proc, notes)
     else:
         corpus, root = prepared["corpus"], str(source)
     if detector == "none":
         _check_aligned(root, notes)
     everyone = load_corpus(corpus, root=root)
-    texts = choose_labels(everyone, texts, notes)
+    texts = choose_labels(everyone, texts, notes, classes)
     options, test = choose_splits(everyone, seed, notes)
     data = OwnData(corpus, root, options, texts, test, told_apart_by(everyone), notes=notes)
     if data.told_apart_by != "subject":
@@ -180,7 +182,8 @@ def detector_option(detector: str) -> tuple[str, str | None]:
     return detector, None
 
 
-def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_proc, notes: list[str]) -> None:
+def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_proc, notes: list[str]) -> list[str]:
+    """Writes `work/crops`; returns columns that hold declared classes."""
     pictures, classes = Path(source), []
     if pictures.is_file():
         raise FileNotFoundError(f"{source!r} is a file, expected a folder with a {TABLE}, or a data set.")
@@ -191,7 +194,8 @@ def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_pr
         notes += [f"column {name} is not read: it holds {why}" for name, why in unpacked["left_out"].items()]
         if unpacked["splits_left_out"]:
             notes.append(f"neither train, validation nor test, and not used: {', '.join(unpacked['splits_left_out'])}")
-    labels = columns_to_read(own_columns(pictures), texts, classes, notes)
+    columns = own_columns(pictures)
+    columns_to_learn(columns, texts, classes, [])  # refuses what is not there before any face is looked for
     if kind == "haar" and detector == "auto":
         notes.append(
             "WARNING: YuNet's file is not there, so faces were looked for with OpenCV's Haar cascade: poorer crops"
@@ -200,13 +204,18 @@ def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_pr
         corpus="image_folder",
         root=str(pictures),
         output=str(work / "crops"),
-        corpus_options={"labels": labels} if labels else None,
+        corpus_options={"labels": list(columns)} if columns else None,
         size=size,
         detector=kind,
         yunet=yunet,
         num_proc=num_proc,
     )
-    metadata = prepare(options)
+    try:
+        metadata = prepare(options)
+    except BegunDifferently:  # a corrected table, another size: ours to throw away
+        print(f"{options.output} holds crops of other pictures, labels or settings: they are made anew")
+        shutil.rmtree(options.output)
+        metadata = prepare(options)
     print("\n".join(report_lines(metadata, options.output)[:4]))  # prepare has printed the rest
     lost = metadata["counts"]["crops"][NO_FACE] + metadata["counts"]["crops"][UNREADABLE]
     rows = sum(metadata["counts"]["rows"].values())
@@ -220,6 +229,7 @@ def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_pr
             f"{lost} of {rows} pictures show no face that was found, or cannot be read: none is trained on, and those "
             "of test people count as answered wrongly"
         )
+    return classes
 
 
 def _check_aligned(root: str, notes: list[str]) -> None:

@@ -10,7 +10,9 @@ from train_scripts.labels import PROBLEM_TYPES, corpus_label_names, problem_type
 OWN_SET = "behaviours"  # what the columns of 0 and 1 are called together where nobody names a set
 
 
-def columns_to_read(known: dict[str, str], texts: LabelTexts | None, classes: list[str], notes: list[str]) -> list[str]:
+def columns_to_learn(
+    known: dict[str, str], texts: LabelTexts | None, classes: list[str], notes: list[str]
+) -> list[str]:
     """Which of the further columns of a `labels.csv` hold labels to learn.
 
     Args:
@@ -51,25 +53,27 @@ def columns_to_read(known: dict[str, str], texts: LabelTexts | None, classes: li
     return list(dict.fromkeys(chosen))
 
 
-def choose_labels(everyone: Dataset, texts: LabelTexts | None, notes: list[str]) -> LabelTexts:
-    """The label sets with every label and its words. Arguments as in `columns_to_read`.
+def choose_labels(
+    everyone: Dataset, texts: LabelTexts | None, notes: list[str], classes: list[str] | None = None
+) -> LabelTexts:
+    """The label sets with every label and its words. Arguments as in `columns_to_learn`.
 
     Raises:
         ValueError: nothing to learn, labels of `texts` that the data do not have, or words that differ in upper and
             lower case only.
     """
     columns = own_label_columns(everyone)
+    chosen = columns_to_learn(columns, texts, classes or [], notes)
     if texts is None:
         wanted: LabelTexts = {name: {} for name in PROBLEM_TYPES if corpus_label_names(everyone, name)}
-        alone = {name: known_text(name) for name, kind in columns.items() if kind == "occurrence"}
-        wanted |= ({OWN_SET: alone} if alone else {}) | {n: {} for n, kind in columns.items() if kind == "word"}
+        alone = {name: known_text(name) for name in chosen if columns[name] == "occurrence"}
+        wanted |= ({OWN_SET: alone} if alone else {}) | {name: {} for name in chosen if columns[name] == "word"}
         if not wanted:
             raise ValueError(
                 "there is nothing to learn: expected a column such as AU12, a column expression, or one called as a "
                 "label with cells of 0 and 1. Other columns of words need a file of labels that names them."
             )
     else:
-        columns_to_read(columns, texts, [], [])
         wanted = texts
     return {name: _complete(everyone, name, labels, notes) for name, labels in wanted.items()}
 
@@ -104,4 +108,4 @@ def _refuse_two_spellings(set_name: str, words: list[str]) -> None:
             raise ValueError(f"{set_name}: got both {other!r} and {word!r}, expected one spelling; correct the table.")
 
 
-__all__ = ["OWN_SET", "choose_labels", "columns_to_read"]
+__all__ = ["OWN_SET", "choose_labels", "columns_to_learn"]

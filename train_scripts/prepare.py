@@ -53,6 +53,10 @@ CHECKED = 500  # crops that --check measures unless --limit says otherwise
 LOCK_FILE = ".lock"
 
 
+class BegunDifferently(ValueError):
+    """The output folder holds crops of other files, or made with other options."""
+
+
 @dataclass
 class PrepareOptions(CorpusOptions):
     corpus: str = option("", "data set's name; may also stand first, without --corpus")
@@ -251,7 +255,9 @@ def _begin(folder: Path, metadata: dict) -> dict:
     differing = [name for name in here | asked if here.get(name) != asked.get(name)]
     if differing:
         said = "; ".join(f"{name} {here.get(name)!r} there, {asked.get(name)!r} now" for name in differing)
-        raise ValueError(f"{str(folder)!r} was begun differently: {said}. Use the same, or another output folder.")
+        raise BegunDifferently(
+            f"{str(folder)!r} was begun differently: {said}. Use the same, or another output folder."
+        )
     return metadata
 
 

@@ -88,7 +88,8 @@ def main(options: RealFacesOptions) -> Path:
         job = further_round(options, final)
         result["seconds"] |= run_jobs([job], 1)
         final = job.folder
-    checkpoint = write_text_free(final, Path(options.checkpoint), comparison=result)
+    validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
+    checkpoint = write_text_free(final, Path(options.checkpoint), validation, comparison=result)
     save_recipe(options, checkpoint)
     print(f"{ARMS[chosen]} is better on the validation people; text-free checkpoint: {checkpoint}")
     followers = [
@@ -166,8 +167,10 @@ def collect(options: RealFacesOptions) -> dict:
                 "au_f1_at_half": evaluation["action_units"]["mean_f1_at_half"],
                 "au_auroc": evaluation["action_units"]["mean_auroc"],
                 "expression_accuracy": evaluation["expression"]["accuracy"],
-                "identity_nearest_neighbour": evaluation.get("identity", {}).get("projection_nearest_neighbour"),
             }
+            if "identity" in evaluation:
+                found = evaluation["identity"]["projection_nearest_neighbour"]
+                rows[arm][fraction]["identity_nearest_neighbour"] = found
     return rows
 
 

@@ -1,5 +1,10 @@
 """CLEFConfig: two towers, the projection, the losses of stage 1 and the label sets of stage 2."""
 
+from .version_clef import VERSION, warn_if_newer  # first: it refuses a transformers that lacks names imported below
+
+# isort: split
+
+import copy
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -15,6 +20,15 @@ AUTO_MAP = {
     "AutoModelForZeroShotImageClassification": "modeling_clef.CLEFModel",
     "AutoModelForPreTraining": "modeling_clef.CLEFForPreTraining",
     "AutoModelForImageClassification": "modeling_clef.CLEFForImageClassification",
+}
+
+# What `pipeline(...)` finds in a saved folder.
+CUSTOM_PIPELINES = {
+    "facial-behavior": {
+        "impl": "pipeline_clef.FacialBehaviorPipeline",
+        "pt": ["AutoModelForImageClassification"],
+        "type": "image",
+    }
 }
 
 FIELDS_SHARED_WITH_CLIP = ("projection_dim", "logit_scale_init_value", "initializer_factor", "dtype")
@@ -50,8 +64,9 @@ class CLEFConfig(PreTrainedConfig):
     Stage 2:
         label_sets: what `label_sets_clef.build_label_set` returns, one a label set. They determine `id2label`,
             `label2id` and, when there is a single one, `problem_type`.
-        head: `"linear"` on the image features, similarity to label `"names"`, or `"names_and_descriptions"`, which
-            adds the description–name loss (poster: L_IN + L_DN). The image–description variant is not offered.
+        head: `"linear"` on the image features, similarity to label `"names"`, `"names_and_descriptions"`, which adds
+            the description–name loss (poster: L_IN + L_DN), or similarity to label `"descriptions"`, where names are
+            never shown (poster's ablation, the row with D and without N).
         description_weight: factor of the description–name loss.
         label_scale_init: multiplier of image–name similarities at the start (our choice; learned, one a label set).
         label_bias_init: bias of the labels of multi-label sets at the start (our choice; labels are rare).
@@ -88,7 +103,7 @@ class CLEFConfig(PreTrainedConfig):
     learn_temperature: bool = True
 
     label_sets: list[dict] | None = None
-    head: Literal["linear", "names", "names_and_descriptions"] = "names"
+    head: Literal["linear", "names", "names_and_descriptions", "descriptions"] = "names"
     description_weight: float | int = 1.0
     label_scale_init: float | int = 10.0
     label_bias_init: float | int = -2.0
@@ -99,6 +114,28 @@ class CLEFConfig(PreTrainedConfig):
         kwargs["auto_map"] = dict(AUTO_MAP)
         super().__post_init__(**kwargs)
         self.validate_pretraining()
+
+    @property
+    def custom_pipelines(self) -> dict:
+        """`CUSTOM_PIPELINES` in a process that has this file from a saved folder. Where the package is imported, its
+        pipelines are registered, and transformers would still ask to trust remote code for what it finds here."""
+        return copy.deepcopy(CUSTOM_PIPELINES) if type(self).__module__.startswith("transformers_modules.") else {}
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, value: dict) -> None:
+        pass  # Loading sets what was saved, and saving a pipeline what it is made of: both are CUSTOM_PIPELINES.
+
+    @property
+    def clef_version(self) -> str:
+        """Version of this code, which saving records; loading warns of a later one."""
+        return VERSION
+
+    @clef_version.setter
+    def clef_version(self, value: str) -> None:
+        pass  # Loading sets what was saved. What is saved from here on is written by this code.
+
+    def to_dict(self) -> dict:
+        return super().to_dict() | {"clef_version": VERSION, "custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
 
     def set_label_sets(self, label_sets: list[dict]) -> None:
         """Replaces the label sets, and `id2label`, `label2id` and `problem_type` with them."""
@@ -125,6 +162,13 @@ class CLEFConfig(PreTrainedConfig):
                 raise ValueError(
                     f"head='names_and_descriptions', but no label set of {names} has descriptions. Pass "
                     "`descriptions` to build_label_set, or set head='names'."
+                )
+        if self.head == "descriptions":
+            lacking = [label_set["name"] for label_set in self.label_sets if not label_set["description_tokens"]]
+            if lacking:
+                raise ValueError(
+                    f"head='descriptions', but the label sets {lacking} have no descriptions. Pass `descriptions` to "
+                    "build_label_set, or set head='names'."
                 )
 
     def _derive_labels(self) -> None:
@@ -153,6 +197,7 @@ class CLEFConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs: Any):
+        warn_if_newer(config_dict.get("clef_version"))
         # Overrides go through the constructor, so that all that depends on them (labels) follows.
         own = [name for name in kwargs if name in CLEFConfig.__annotations__ and not name.endswith("_config")]
         replaced = {name: kwargs.pop(name) for name in own}

@@ -1,4 +1,11 @@
-"""CLEFImageProcessor: face crops in, `pixel_values` out. Needs Pillow, numpy and torch, not torchvision."""
+"""CLEFImageProcessor: face crops in, `pixel_values` out; and, with OpenCV, faces out of photographs.
+
+Needs Pillow, numpy and torch, not torchvision. OpenCV is asked for only when faces are to be found or cut out.
+"""
+
+from .requirements_clef import check_transformers  # noqa: F401  first: older versions lack names imported below
+
+# isort: split
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +13,21 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling, load_image
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
+
+from .face_alignment_clef import EYES_NOSE_1, CropRecipe, align_face
+from .face_detection_clef import LONGEST_LONG_SIDE, Face, FaceDetector, find_detector
+from .face_quality_clef import FaceQuality, face_quality
+from .image_reading_clef import list_of_images, to_rgb_image
 
 # Of pixels in [0, 1]: below this standard deviation an image counts as flat, and dividing would only raise its noise.
 MINIMUM_STD = 0.02
+
+# Recipes that crops can be cut by.
+RECIPES = {EYES_NOSE_1.name: EYES_NOSE_1}
 
 # What a saved configuration holds beside the options themselves.
 _SAVED_NAMES = {"image_processor_type", "processor_class", "auto_map"}
@@ -54,6 +69,16 @@ class CLEFImageProcessor(PilBackend):
     white. Returns a `BatchFeature` with `pixel_values`: float32 (3, height, width) an image, stacked to
     (N, 3, height, width) with `return_tensors="pt"` or `"np"`.
 
+    Photographs go in with `landmarks`: the points of one face an image, and the crop is cut from it. For photographs
+    with any number of faces:
+
+    ```python
+    detector = image_processor.find_detector()
+    photo = image_processor.read_image("photo.jpg")
+    faces = detector.detect(photo)
+    crops = [image_processor.align(photo, face.points) for face in faces]
+    ```
+
     Raises:
         TypeError: something is not an image, or an option is unknown.
         ValueError: an empty list, an image without pixels, values out of range, a file that is not an image.
@@ -88,7 +113,15 @@ class CLEFImageProcessor(PilBackend):
             return pixels
         return _normalize(pixels, self.per_image_normalization, self.image_mean, self.image_std)
 
-    def preprocess(self, images: Any, **kwargs: Any) -> BatchFeature:
+    def preprocess(self, images: Any, landmarks: Sequence | None = None, **kwargs: Any) -> BatchFeature:
+        """
+        Args:
+            images: crops, or photographs where there are `landmarks`.
+            landmarks: for each image the (5, 2) or (3, 2) points of its face (see `align`); crops are cut by them.
+            kwargs: options of the processor, for this call.
+        """
+        if landmarks is not None:
+            images = self._aligned(images, landmarks)
         recipe = kwargs.get("crop_recipe")
         if recipe is not None and recipe != self.crop_recipe:
             raise ValueError(
@@ -96,6 +129,56 @@ class CLEFImageProcessor(PilBackend):
                 "crop them again, or set `crop_recipe` when loading the processor if you know that they agree."
             )
         return super().preprocess(images, **kwargs)
+
+    @staticmethod
+    def read_image(image: Any) -> Image.Image:
+        """Whatever a call takes as one image, as an upright 8-bit RGB picture, whose pixels landmarks refer to."""
+        return to_rgb_image(image)
+
+    @staticmethod
+    def find_detector(
+        name: str = "auto", path: str | Path | None = None, longest_side: int = LONGEST_LONG_SIDE
+    ) -> FaceDetector:
+        """A face detector: see `face_detection_clef.find_detector`."""
+        return find_detector(name, path, longest_side)
+
+    def find_faces(self, image: Any, detector: FaceDetector | None = None) -> list[Face]:
+        """The faces of one image, by default by a new `find_detector()`: give one where there are many images."""
+        return (detector or self.find_detector()).detect(image)
+
+    def align(self, image: Any, points: Sequence) -> np.ndarray:
+        """The crop that this processor's model reads, uint8 (S, S, 3), S the larger side of `size`.
+
+        Args:
+            image: one image, as in a call.
+            points: (5, 2) of the upright picture, right eye, left eye, nose tip, mouth corners; or the first three.
+
+        Raises:
+            ValueError: points without a crop (see `crop_matrix`), or a checkpoint trained on crops of a recipe that
+                this version cannot cut. ImportError: OpenCV is missing.
+        """
+        return align_face(image, points, max(self.size["height"], self.size["width"]), self.check_recipe())
+
+    def assess(self, image: Any, face: Face, crop: np.ndarray | None = None) -> FaceQuality:
+        """The quality figures of a face: see `face_quality_clef.face_quality`."""
+        return face_quality(image, face, crop)
+
+    def _aligned(self, images: Any, landmarks: Sequence) -> list[np.ndarray]:
+        images = list_of_images(images)
+        if len(images) == 1 and np.ndim(landmarks) == 2:
+            landmarks = [landmarks]
+        if len(images) != len(landmarks):
+            raise ValueError(f"got {len(images)} images and landmarks of {len(landmarks)}; expected one face an image.")
+        return [self.align(image, points) for image, points in zip(images, landmarks, strict=True)]
+
+    def check_recipe(self) -> CropRecipe:
+        """The recipe that crops are cut by. Raises ValueError where `crop_recipe` names one unknown to this version."""
+        if self.crop_recipe not in RECIPES:
+            raise ValueError(
+                f"this checkpoint was trained on crops of the recipe {self.crop_recipe!r}, which cannot be cut from "
+                f"pictures here (known: {', '.join(RECIPES)}); crop the images as its training images were."
+            )
+        return RECIPES[self.crop_recipe]
 
     def process_image(self, image: Any, input_data_format: str | None = None, **kwargs: Any) -> np.ndarray:
         return np.moveaxis(np.asarray(to_rgb_image(image, input_data_format)), -1, 0)
@@ -155,107 +238,6 @@ def _normalize(pixels: torch.Tensor, per_image: bool, mean: Sequence[float], std
     mean = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device)[:, None, None]
     std = torch.tensor(std, dtype=pixels.dtype, device=pixels.device)[:, None, None]
     return (pixels - mean) / std
-
-
-def list_of_images(images: Any) -> list:
-    """One image or several, as a list; the images themselves are looked at by `to_rgb_image`."""
-    if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
-        images = list(images)
-    if not isinstance(images, (list, tuple)):
-        return [images]
-    if len(images) == 0:
-        raise ValueError("got an empty list of images, expected at least one image.")
-    for position, image in enumerate(images):
-        if image is None or isinstance(image, (list, tuple)):
-            raise TypeError(
-                f"image {position} of {len(images)} is {'None' if image is None else 'itself a list'}; "
-                "expected a flat list of PIL images, arrays, tensors or paths."
-            )
-    return list(images)
-
-
-def to_rgb_image(image: Any, input_data_format: str | None = None) -> Image.Image:
-    """Any single image as an upright 8-bit RGB `PIL.Image` (see `CLEFImageProcessor` for what is taken and refused).
-
-    `input_data_format`: "channels_first" or "channels_last", for arrays whose shape does not tell. Where both would
-    fit, tensors are taken as channels first and arrays as channels last.
-    """
-    if isinstance(image, (str, Path)):
-        image = _open(image)
-    if isinstance(image, torch.Tensor):
-        if input_data_format is None and image.ndim == 3 and image.shape[0] in (1, 3, 4):
-            input_data_format = "channels_first"
-        image = image.detach().cpu()
-        image = (image.float() if image.is_floating_point() else image).numpy()
-    if isinstance(image, np.ndarray):
-        return _from_array(image, input_data_format)
-    if not isinstance(image, Image.Image):
-        raise TypeError(
-            f"got {type(image).__name__} ({str(image)[:60]!r}) where an image was expected: "
-            "a PIL image, a numpy array, a torch tensor or the path of an image file."
-        )
-    if min(image.size) == 0:
-        raise ValueError(f"got an image of zero size: {image.width} x {image.height} pixels (width x height).")
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):  # converting these with Pillow would clip them
-        samples = np.asarray(image)
-        return _from_array(samples.astype(np.uint16) if image.mode.startswith("I;16") else samples, None)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _open(path: str | Path) -> Image.Image:
-    if isinstance(path, str) and path.startswith(("http://", "https://")):
-        return load_image(path)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no image file at {str(path)!r}.")
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return file
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{str(path)!r} cannot be read as an image: {error}") from error
-
-
-def _from_array(array: np.ndarray, input_data_format: str | None) -> Image.Image:
-    shape = array.shape
-    expected = "(H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4"
-    if 0 in shape:
-        raise ValueError(f"got an image of zero size: shape {shape}, expected {expected}.")
-    if array.ndim == 3:
-        first = input_data_format or ("channels_last" if array.shape[-1] in (1, 3, 4) else "channels_first")
-        if first not in ("channels_first", "channels_last"):
-            raise ValueError(f"`input_data_format` is 'channels_first' or 'channels_last', got {input_data_format!r}.")
-        if first == "channels_first":
-            array = np.moveaxis(array, 0, -1)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
-        raise ValueError(f"got an array of shape {shape} as one image, expected {expected}.")
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    return to_rgb_image(Image.fromarray(np.ascontiguousarray(_eight_bits(array))))
-
-
-def _eight_bits(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if array.dtype == np.uint16:
-        return np.round(array / 257).astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"got an array of {array.dtype} as an image, expected numbers.")
-    low, high = array.min(), array.max()
-    if array.dtype.kind in "iu" and low >= 0 and high <= 255:
-        return array.astype(np.uint8)
-    # Written so that NaN fails; resampling may leave [0, 1] by a hair.
-    if array.dtype.kind == "f" and low >= -1e-3 and high <= 1 + 1e-3:
-        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    raise ValueError(
-        f"got an image of {array.dtype} values from {low} to {high}; expected integers from 0 to 255 "
-        "or floats from 0 to 1. Divide floats by 255 first; pixels already normalised need no image processor."
-    )
 
 
 __all__ = ["CLEFImageProcessor"]

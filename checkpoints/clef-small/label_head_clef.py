@@ -74,9 +74,10 @@ class LabelHead(nn.Module):
         self.biases = nn.Parameter(biases.to(old), requires_grad=old.requires_grad)
         self.scales = nn.Parameter(scales.to(old), requires_grad=self.scales.requires_grad)
 
-    def embed_names(self, clef) -> torch.Tensor:
+    def embed_names(self, clef, description_ids: torch.Tensor | None = None) -> torch.Tensor:
         """(K, D) label embeddings: of the names, or in training of a text drawn for each label among its name and its
-        phrasings by torch's generator.
+        phrasings by torch's generator. With head "descriptions" each label's first description stands for its name and
+        the others for its phrasings; `description_ids` (K,) chooses among them.
 
         Computed anew in training and wherever a gradient may be wanted; otherwise kept until the text side's weights,
         the precision or the labels change. A text-free model has them as they were.
@@ -88,8 +89,9 @@ class LabelHead(nn.Module):
             if self.training:
                 raise ValueError(NO_TEXT_TOWER)
             return self.label_embeds.float()
-        if self.training and any(self.phrasings):
-            ids, mask = token_tensors(self._draw_phrasings(), self.pad_id)
+        chosen = description_ids if self.shows_descriptions else None
+        if chosen is not None or (self.training and any(self.phrasings)):
+            ids, mask = token_tensors(self._phrasings(chosen), self.pad_id)
             return clef.text_embeds(ids.to(clef.device), mask.to(clef.device))
         ids, mask = self._name_tokens(clef.device)
         if self.training or torch.is_grad_enabled():
@@ -169,21 +171,28 @@ class LabelHead(nn.Module):
             start += len(label_set["labels"])
         self.problem_types = [label_set["problem_type"] for label_set in config.label_sets]
         self.weights = [label_set["positive_weights"] for label_set in config.label_sets]
-        self.names = [tokens for label_set in config.label_sets for tokens in label_set["name_tokens"]]
+        self.shows_descriptions = config.head == "descriptions"
         self.descriptions = [label_set["description_tokens"] for label_set in config.label_sets]
-        self.phrasings = [
-            tokens
-            for label_set in config.label_sets
-            for tokens in label_set["phrasing_tokens"] or [[]] * len(label_set["labels"])
-        ]
+        if self.shows_descriptions:
+            texts = [texts for label_set in config.label_sets for texts in label_set["description_tokens"]]
+            self.names, self.phrasings = [first for first, *_ in texts], [others for _, *others in texts]
+        else:
+            self.names = [tokens for label_set in config.label_sets for tokens in label_set["name_tokens"]]
+            self.phrasings = [
+                tokens
+                for label_set in config.label_sets
+                for tokens in label_set["phrasing_tokens"] or [[]] * len(label_set["labels"])
+            ]
         keeps = config.text_free and config.head != "linear"
         self.keep_embeds(torch.full((len(self.names), config.projection_dim), math.nan) if keeps else None)
         self.pad_id = getattr(config.text_config, "pad_token_id", None) or 0
         self._name_tensors: tuple[torch.Tensor, torch.Tensor] | None = None
         self._kept: tuple | None = None
 
-    def _draw_phrasings(self) -> list[str]:
-        chosen = [int(torch.randint(1 + len(texts), ())) for texts in self.phrasings]
+    def _phrasings(self, chosen: torch.Tensor | None) -> list[str]:
+        """One text a label: the name if 0 is chosen, else a phrasing; drawn where nothing is chosen."""
+        if chosen is None:
+            chosen = [int(torch.randint(1 + len(texts), ())) for texts in self.phrasings]
         return [[name, *texts][i] for name, texts, i in zip(self.names, self.phrasings, chosen, strict=True)]
 
     def _name_tokens(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

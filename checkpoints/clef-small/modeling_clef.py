@@ -23,6 +23,8 @@ from .losses_clef import (
     supervised_contrastive_loss,
 )
 from .outputs_clef import CLEFClassifierOutput, CLEFOutput, CLEFPreTrainingOutput
+from .pipeline_clef import FacialBehaviorPipeline  # noqa: F401  so that saving a model copies the pipeline's code too
+from .relevance_clef import relevance_map  # noqa: F401  likewise
 from .sentence_encoder_clef import NO_TEXT_TOWER, describe_text_tower, load_text_tower
 from .towers_clef import (
     make_tower,
@@ -394,7 +396,7 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
         """Replaces all label sets by one with these labels, without training.
 
         The new set takes the mean scale and the mean bias of the sets of its problem type, or what training would
-        start from if there are none. A head "names_and_descriptions" becomes "names": there are no descriptions.
+        start from if there are none. A head with descriptions becomes "names": there are none of these labels.
 
         Args:
             labels: what predictions are called.
@@ -440,7 +442,7 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
         if self.config.head == "linear":
             logits = self.label_head.linear_logits(features)
         else:
-            label_embeds = self.label_head.embed_names(self.clef)
+            label_embeds = self.label_head.embed_names(self.clef, description_ids)
             logits = self.label_head.similarity_logits(image_embeds, label_embeds)
 
         loss = image_name_loss = description_name_loss = None

@@ -48,7 +48,8 @@ class CLEFPreTrainingOutput(ModelOutput):
 class CLEFClassifierOutput(ModelOutput):
     """
     loss: scalar, `image_name_loss + description_weight * description_name_loss`, when labels are given.
-    image_name_loss: scalar, the sum over label sets (of the linear head too, whose labels have no names).
+    image_name_loss: scalar, the sum over label sets (of the linear head too, whose labels have no names, and of head
+        "descriptions", whose images are compared with descriptions instead).
     description_name_loss: scalar, with head "names_and_descriptions".
     logits (N, K): float32, over all label sets in their order, each set's scale and each label's bias applied.
     image_embeds (N, D), label_embeds (K, D): float32, L2-normalised; the linear head has no label embeddings.

@@ -121,19 +121,26 @@ class CLEFProcessor(ProcessorMixin):
             phrases = [label_text(label).name for label in _list_of_strings(labels, "labels")]
         return [template.replace("{}", phrase) for phrase in phrases]
 
-    def description_prompts(self, labels: str | Sequence[str]) -> list[list[str]]:
-        """For each known label one text a description template, in the order of `DESCRIPTION_TEMPLATES`."""
-        descriptions = [label_text(label).description for label in _list_of_strings(labels, "labels")]
+    def description_prompts(self, labels: str | Sequence[str] | Mapping[str, str]) -> list[list[str]]:
+        """For each known label, or description of a dict from label to description, one text a description template, in
+        the order of `DESCRIPTION_TEMPLATES`."""
+        if isinstance(labels, Mapping):
+            descriptions = _list_of_strings(list(labels.values()), "descriptions")
+        else:
+            descriptions = [label_text(label).description for label in _list_of_strings(labels, "labels")]
         return [[template.replace("{}", text) for template in DESCRIPTION_TEMPLATES] for text in descriptions]
 
-    def phrasing_prompts(self, labels: str | Sequence[str]) -> list[list[str]]:
-        """For each known label its other wordings: the name in the other templates of `PHRASING_TEMPLATES`, and each
-        phrasing in the label template and in one of the others by turns. A label without phrasings has its name only.
+    def phrasing_prompts(self, labels: str | Sequence[str] | Mapping[str, str]) -> list[list[str]]:
+        """For each known label, or label of a dict from label to name, its other wordings: the name in the other
+        templates of `PHRASING_TEMPLATES`, and each phrasing in the label template and in one of the others by turns. A
+        label without phrasings has its name only.
         """
+        if not isinstance(labels, Mapping):
+            labels = {label: label_text(label).name for label in _list_of_strings(labels, "labels")}
         others = [template for template in PHRASING_TEMPLATES if template != self.label_template]
         prompts = []
-        for label in _list_of_strings(labels, "labels"):
-            texts = [template.replace("{}", label_text(label).name) for template in others]
+        for label, name in labels.items():
+            texts = [template.replace("{}", name) for template in others]
             for position, phrase in enumerate(PHRASINGS.get(label, ())):
                 for template in (self.label_template, others[position % len(others)]):
                     texts.append(template.replace("{}", phrase))
@@ -159,7 +166,7 @@ class CLEFProcessor(ProcessorMixin):
     def _split_options(self, kwargs: dict) -> tuple[dict, dict]:
         text_options = dict(kwargs.pop("text_kwargs", {}))
         image_options = dict(kwargs.pop("images_kwargs", {}))
-        image_names = set(self.image_processor.valid_kwargs.__annotations__)
+        image_names = {*self.image_processor.valid_kwargs.__annotations__, "landmarks"}
         for name, value in kwargs.items():
             if name in TextKwargs.__annotations__:
                 text_options[name] = value

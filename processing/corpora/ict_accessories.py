@@ -58,7 +58,7 @@ def scalp_weights(identity: Identity, vertices: np.ndarray) -> np.ndarray:
         line = line - identity.fringe * drop + 0.5 * uneven
     weights = np.clip((vertices[:, 1] - line - 0.4 * uneven) / 0.7 + 0.5, 0, 1)
     # Ears stick out of the hair.
-    ear = (np.abs(vertices[:, 0]) > 7.6) & (vertices[:, 1] < 6.5) & (vertices[:, 2] < 5.5) & (vertices[:, 2] > -1.5)
+    ear = (np.abs(vertices[:, 0]) > 7.0) & (vertices[:, 1] < 6.5) & (vertices[:, 2] < 5.5) & (vertices[:, 2] > -1.5)
     weights[ear & (turned < 115)] *= 0.15
     return weights.astype(np.float32)
 
@@ -72,7 +72,8 @@ def raise_hair(identity: Identity, vertices: np.ndarray, weights: np.ndarray) ->
     waves = np.sin(7 * angle + phase + 0.8 * vertices[:, 2]) * np.sin(0.9 * vertices[:, 2] + 3 * angle)
     parting = np.exp(-(((vertices[:, 0] - identity.parting) / 0.7) ** 2)) * (vertices[:, 1] > 9)
     thickness = identity.hair_volume * (1 + (0.15 + 0.35 * identity.curl) * waves) * (1 - 0.5 * parting)
-    return (outward * (thickness * weights * weights)[:, None]).astype(np.float32)
+    standing = np.clip(2 * weights - 1, 0, 1)
+    return (outward * (thickness * standing * standing)[:, None]).astype(np.float32)
 
 
 def hang_hair(identity: Identity) -> np.ndarray:
@@ -99,7 +100,7 @@ def place_frame(identity: Identity, eyes: np.ndarray, nose_bridge: np.ndarray) -
     power, thickness = 2 / identity.frame_power, identity.frame_thickness
     outline_x = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power
     outline_y = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power
-    front = max(nose_bridge[2] + 0.3, eyes[:, 2].max() + 1.9)
+    front = max(nose_bridge[2] + 0.25, eyes[:, 2].max() + 1.5)
     around = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)]) * thickness
     pieces, inner_ends, outer_ends = [], [], []
     for side, eye in zip((1, -1), eyes, strict=True):

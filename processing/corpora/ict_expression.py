@@ -68,7 +68,7 @@ ADDING_LIMIT = {"jawOpen": 1.0, "eyeBlink": 1.02, "mouthPress": 1.1, "mouthRollL
 
 # AU25 from the gap between the inner lips: below the first no mouth is open, a third more of the way to 5 at each
 # further `_GAP_SCALE`.
-_GAP_CLOSED, _GAP_SCALE = 0.06, 0.42  # centimetres
+_GAP_CLOSED, _GAP_SCALE = 0.06, 0.7  # centimetres
 
 
 def shape_names() -> list[str]:

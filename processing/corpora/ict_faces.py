@@ -161,6 +161,8 @@ class FaceRenderer:
             np.empty((count, 5, 2), np.float32),
             np.empty((count, 4), np.float32),
         )
+        self._buffers["attributes"][:, :3] = person.skin.colours
+        self._buffers["attributes"][:, 7] = person.skin.gloss
         for index, nuisance in enumerate(nuisances):
             self._render_one(person, nuisance, weights[index], depths[index], faces, index)
         return faces
@@ -186,11 +188,9 @@ class FaceRenderer:
 
         lights = np.array(nuisance.light_directions, dtype=np.float32)
         attributes = buffers["attributes"]
-        attributes[:, :3] = person.skin.colours
         for eye, unit in zip(geometry.parts.eyes, geometry.eye_units, strict=True):
             attributes[eye, 3:5] = _gaze_direction(unit, nuisance.gaze)
         attributes[:, 6] = geometry.light_visibility(rotation.T @ lights[0])
-        attributes[:, 7] = person.skin.gloss
         identity = person.identity
         picture, alpha = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         shade(
@@ -293,9 +293,11 @@ def _gaze_direction(unit: np.ndarray, gaze: tuple[float, float]) -> np.ndarray:
     left, up = np.sin(gaze[0]), np.sin(gaze[1])
     direction = np.array([left, up, np.sqrt(max(1 - left**2 - up**2, 0.1))])
     right = np.array([direction[2], 0, -direction[0]]) / np.hypot(direction[2], direction[0])
-    axes = np.stack([right, np.cross(direction, right), direction], axis=1).astype(np.float32)
+    (x, y, z), (ahead, _, aside) = direction, right
+    upward = np.array([y * aside, z * ahead - x * aside, -y * ahead])  # direction x right, whose y is 0
+    axes = np.stack([right, upward, direction], axis=1).astype(np.float32)
     turned = unit @ axes
-    return turned[:, :2] + 2 * (turned[:, 2:] < 0)
+    return turned[:, :2] + np.where(turned[:, 2:] < 0, np.float32(2), np.float32(0))
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:

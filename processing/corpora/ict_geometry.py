@@ -26,6 +26,7 @@ _MOUTH_INSIDE = ("M_GumsTongue", "M_Teeth")
 _SOCKET = slice(11248, 13294)  # of the official mesh: the bag behind the lips
 CLOSING_SHAPE = "mouthClose"  # no AU moves it; it shuts the lips of a resting face
 EYEBALL_SIZE = 0.96
+LASH_LENGTH = 0.45
 _LIGHT_DIRECTIONS = 40
 _SHADOW_SOFTNESS = 14.0
 
@@ -75,6 +76,7 @@ class FaceGeometry:
             # A little smaller, so that lids close over them whoever's they are.
             middle = self.neutral[ball].mean(axis=0)
             self.neutral[ball] = middle + EYEBALL_SIZE * (self.neutral[ball] - middle) - [0, 0, 0.04]
+        self._trim_lashes()
         self._shapes(model)
         plane = texture_plane(self.neutral)
         self.texels = ((plane - [TEXTURE_LEFT, TEXTURE_BOTTOM]) / TEXEL).astype(np.float32)
@@ -87,7 +89,7 @@ class FaceGeometry:
         names = np.array(model.material_names)[model.materials]
         centre = model.neutral[model.triangles].mean(axis=1)
         keep = ~np.isin(names, _HIDDEN) & (centre[:, 2] > -6) & (centre[:, 1] > -13.5)
-        keep &= ~(np.isin(names, _MOUTH_INSIDE) & (centre[:, 2] < 7.5))
+        keep &= ~(np.isin(names, _MOUTH_INSIDE) & (centre[:, 2] < 5.5))
         triangles, names = model.triangles[keep], names[keep]
         used = np.unique(np.concatenate([triangles.ravel(), model.landmarks68]))
         number = np.full(len(model.neutral), -1)
@@ -132,6 +134,13 @@ class FaceGeometry:
         self.inner = mask(np.isin(names, _MOUTH_INSIDE))
         self.curtain_triangles = mask(nothing, curtain_too=True)
         self.frame_triangles = mask(nothing, frame_too=True)
+
+    def _trim_lashes(self) -> None:
+        """Lashes of the model are solid sheets; drawn at full length they look like paint."""
+        lids, lashes = self.neutral[self.parts.skin], self.neutral[self.parts.lashes]
+        near = lids[(np.abs(lids[:, 1] - 3.4) < 2) & (lids[:, 2] > 7)]
+        roots = near[np.argmin(((lashes[:, None] - near[None]) ** 2).sum(axis=-1), axis=1)]
+        self.neutral[self.parts.lashes] = roots + LASH_LENGTH * (lashes - roots)
 
     def _shapes(self, model: FaceModel) -> None:
         number = np.full(len(model.neutral), -1)
@@ -199,8 +208,8 @@ class FaceGeometry:
         self.ambient = ((self.visible * facing).sum(axis=0) / facing.sum(axis=0)).astype(np.float32)
         # What lies behind the lips is judged with the mouth open, and added parts are outside.
         self.ambient[self.parts.socket] = 0.25
-        self.ambient[self.parts.gums] = 0.5
-        self.ambient[self.parts.teeth] = 0.75
+        self.ambient[self.parts.gums] = np.clip((self.neutral[self.parts.gums, 2] - 5) / 8, 0.08, 0.5)
+        self.ambient[self.parts.teeth] = np.clip((self.neutral[self.parts.teeth, 2] - 5) / 5, 0.1, 0.75)
         outside = np.concatenate([self.parts.curtain, self.parts.frame])
         self.ambient[outside] = 0.9
         inside = np.concatenate([self.parts.socket, self.parts.gums, self.parts.teeth])

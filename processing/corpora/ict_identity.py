@@ -43,6 +43,7 @@ class Identity:
     resting: dict[str, float]  # wrinkles of the resting face by `RESTING_WRINKLES`, 0..1
     # Lips, eyes, brows
     lips: np.ndarray  # (3,) linear
+    lipstick: np.ndarray  # (3,) linear, the lips' colour with make-up
     lip_strength: float
     lip_gap: float  # centimetres between the lips at rest
     sclera: float  # brightness
@@ -114,7 +115,9 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     moustache_only, grooming = rng.random() < 0.15, uniform(0.5, 1.0)
     made_up = rng.random() < (0.45 if not could_have_beard or beard == 0 else 0.0)
     lipstick, shadow = uniform(0, 1), uniform(0, 0.8)
-    lips = skin * np.array([0.92, 0.62, 0.60]) + np.array([0.06, 0.01, 0.02]) + rng.normal(0, 0.02, 3)
+    # Dark lips differ less from the skin around them than light ones do.
+    lips = skin * (np.array([0.92, 0.62, 0.60]) + darkness * np.array([0.0, 0.22, 0.22]) * uniform(0.3, 1.2))
+    lips = lips + np.array([0.06, 0.01, 0.02]) * (1 - 0.6 * darkness) + rng.normal(0, 0.02, 3)
     painted = lips * (1 - lipstick) + np.array([uniform(0.45, 0.8), uniform(0.08, 0.3), uniform(0.12, 0.35)]) * lipstick
     grey = age > 0.75 and rng.random() < 0.5
     brow_colour = hair * uniform(0.55, 1.0) if not grey else hair
@@ -133,7 +136,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         pores=uniform(0.2, 1.0),
         wrinkling=float(np.clip(0.3 + 0.6 * age + rng.normal(0, 0.12), 0.2, 1)),
         resting=resting,
-        lips=linear(painted if made_up else lips),
+        lips=linear(lips),
+        lipstick=linear(painted if made_up else lips),
         lip_strength=uniform(0.35, 0.95),
         lip_gap=uniform(0.06, 0.14) if rng.random() < 0.15 else uniform(0.0, 0.05),
         sclera=uniform(0.55, 0.85),
@@ -166,7 +170,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         frame_width=uniform(2.3, 2.9),
         frame_height=uniform(1.6, 2.5),
         frame_power=float(rng.choice([2.0, 2.5, 3.5])),
-        frame_thickness=uniform(0.06, 0.22),
+        frame_thickness=uniform(0.09, 0.22),
         frame_colour=linear(np.array(((0.1, 0.1, 0.1), (0.35, 0.22, 0.14), (0.6, 0.56, 0.5)))[rng.integers(3)]),
     )
 

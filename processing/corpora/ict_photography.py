@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from processing.corpora.ict_nuisance import Nuisance
+from processing.corpora.ict_raster import stretch
 
 PLAIN_BACKGROUND = 0.32  # linear grey
 
@@ -29,8 +30,9 @@ def make_background(seed: int, size: int) -> np.ndarray:
     if rng.random() < 0.3:
         share = np.clip((share - 0.5) * 6 + 0.5, 0, 1)  # edges instead of a gradient
     colours = colours.astype(np.float32)
-    rows = colours[low] * (1 - share)[:, None, None] + colours[low + 1] * share[:, None, None]
-    return rows[:, low] * (1 - share)[None, :, None] + rows[:, low + 1] * share[None, :, None]
+    picture = np.empty((size, size, 3), dtype=np.float32)
+    stretch(colours, low, share, picture)
+    return picture
 
 
 def develop(linear: np.ndarray, nuisance: Nuisance, exposure: float) -> np.ndarray:
@@ -81,5 +83,7 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
         padding = [(0, 0)] * 3
         padding[axis] = (reach, reach)
         padded, size = np.pad(image, padding, mode="edge"), image.shape[axis]
-        image = sum(w * padded.take(range(i, i + size), axis=axis) for i, w in enumerate(weights))
+        padded = padded if axis == 0 else padded.transpose(1, 0, 2)
+        image = sum(w * padded[i : i + size] for i, w in enumerate(weights))
+        image = image if axis == 0 else image.transpose(1, 0, 2)
     return image

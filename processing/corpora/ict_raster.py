@@ -1,7 +1,8 @@
 """The compiled part of the 3-D renderer: blending shapes, normals, a z-buffer, shading a sample.
 
 Everything here is plain loops over float32 arrays, compiled by numba. Camera space is x right, y up, z toward the
-camera; sample coordinates are x right, y down. A triangle faces the camera when its corners run clockwise on screen.
+camera; sample coordinates are x right, y down. A triangle faces the camera when its corners run counter-clockwise on
+screen.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ from numba import njit
 
 SKIN, PLAIN, EYE = 0, 1, 2  # how a triangle is coloured
 SAME_SURFACE = np.float32(0.35)  # centimetres of depth within a pixel
+FLAT, INSIDE = np.float32(-1e-6), np.float32(-1e-5)
 CAMERA_TO_PIVOT = np.float32(8.0)  # a camera's distance counts from the face, this far before the pivot
 
 
@@ -56,36 +58,42 @@ def rasterize(screen, depth, triangles, nearest, owner, barycentric):
     side = nearest.shape[0]
     nearest[:] = -1e30
     owner[:] = -1
+    zero, half, one, edge = np.float32(0), np.float32(0.5), np.float32(1), np.float32(side)
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area > -1e-6:
+        if area > FLAT:
             continue
         left, right = min(ax, bx, cx), max(ax, bx, cx)
         top, bottom = min(ay, by, cy), max(ay, by, cy)
-        if right < 0 or bottom < 0 or left > side or top > side:
+        if right < zero or bottom < zero or left > edge or top > edge:
             continue
-        x0, x1 = max(0, int(np.ceil(left - 0.5))), min(side - 1, int(np.floor(right - 0.5)))
-        y0, y1 = max(0, int(np.ceil(top - 0.5))), min(side - 1, int(np.floor(bottom - 0.5)))
+        x0, x1 = int(np.ceil(max(left, half) - half)), int(np.floor(min(right, edge - half) - half))
+        y0, y1 = int(np.ceil(max(top, half) - half)), int(np.floor(min(bottom, edge - half) - half))
         if x0 > x1 or y0 > y1:
             continue
-        scale = np.float32(1) / area
-        az, bz, cz = depth[a], depth[b], depth[c]
+        # Barycentric weights are linear across the screen: one step a sample instead of two cross products.
+        scale = one / area
+        step_x0, step_y0 = (by - cy) * scale, (cx - bx) * scale
+        step_x1, step_y1 = (cy - ay) * scale, (ax - cx) * scale
+        from_x, from_y = np.float32(x0) + half - cx, np.float32(y0) + half - cy
+        row0, row1 = from_x * step_x0 + from_y * step_y0, from_x * step_x1 + from_y * step_y1
+        az, bz, cz = depth[a] - depth[c], depth[b] - depth[c], depth[c]
         for y in range(y0, y1 + 1):
-            py = np.float32(y) + np.float32(0.5)
+            w0, w1 = row0, row1
             for x in range(x0, x1 + 1):
-                px = np.float32(x) + np.float32(0.5)
-                w0 = ((bx - px) * (cy - py) - (cx - px) * (by - py)) * scale
-                w1 = ((cx - px) * (ay - py) - (ax - px) * (cy - py)) * scale
-                w2 = np.float32(1) - w0 - w1
-                if w0 >= -1e-5 and w1 >= -1e-5 and w2 >= -1e-5:
-                    z = w0 * az + w1 * bz + w2 * cz
+                if min(w0, w1, one - w0 - w1) >= INSIDE:
+                    z = cz + w0 * az + w1 * bz
                     if z > nearest[y, x]:
                         nearest[y, x] = z
                         owner[y, x] = t
                         barycentric[y, x, 0] = w0
                         barycentric[y, x, 1] = w1
+                w0 += step_x0
+                w1 += step_x1
+            row0 += step_y0
+            row1 += step_y1
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
@@ -258,7 +266,8 @@ def _shade_sample(
         nz -= slope_s * tz + slope_v * up[2]
         # Grooves get less light from around.
         dark = min(max(one + np.float32(2.5) * height, np.float32(0.5)), np.float32(1.05))
-        red, green, blue = red * dark, green * dark * dark, blue * dark * dark
+        deeper = dark * (np.float32(0.6) + np.float32(0.4) * dark)  # light that comes out of skin again is red
+        red, green, blue = red * dark, green * deeper, blue * deeper
     length = one / (np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9))
     nx, ny, nz = nx * length, ny * length, nz * length
     upward = np.float32(0.5) + np.float32(0.5) * (nx * up[0] + ny * up[1] + nz * up[2])
@@ -295,3 +304,20 @@ def seen_from(screen, depth, nearest, slack, visible):
         x, y = int(screen[v, 0]), int(screen[v, 1])
         inside = 0 <= x < side and 0 <= y < side
         visible[v] = 1.0 if not inside or depth[v] > nearest[y, x] - slack else 0.0
+
+
+@njit(cache=True, nogil=True)
+def stretch(cells, low, share, picture):
+    """Fills picture (S, S, 3) from cells (n, n, 3): bilinear between `low` and the next, by `share` (both (S,))."""
+    one = np.float32(1)
+    size = len(low)
+    row = np.empty((cells.shape[1], 3), np.float32)
+    for y in range(size):
+        for column in range(cells.shape[1]):
+            for channel in range(3):
+                row[column, channel] = (
+                    cells[low[y], column, channel] * (one - share[y]) + cells[low[y] + 1, column, channel] * share[y]
+                )
+        for x in range(size):
+            for channel in range(3):
+                picture[y, x, channel] = row[low[x], channel] * (one - share[x]) + row[low[x] + 1, channel] * share[x]

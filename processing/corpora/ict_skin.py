@@ -25,6 +25,7 @@ def make_skin(
     """Args: scalp (V,), how much a vertex is covered with hair; the switches leave a part out."""
     rng = np.random.Generator(np.random.PCG64(identity.texture_seed))
     s, y = texel_grid()
+    pores = identity.pores if texture else 0.0
     fine = rng.standard_normal(TEXTURE_SHAPE, dtype=np.float32)
     coarse = [_smooth_noise(rng, cells) for cells in ((9, 12), (24, 30), (70, 88))]
     albedo = np.ones((*TEXTURE_SHAPE, 3), dtype=np.float32)
@@ -33,8 +34,8 @@ def make_skin(
     eyes = np.stack([points[42:48].mean(axis=0), points[36:42].mean(axis=0)])
     if texture:
         mottled = 0.05 * coarse[0] + 0.05 * coarse[1] + 0.05 * coarse[2]
-        albedo *= (1 + identity.blotches * mottled)[..., None] + identity.pores * 0.04 * fine[..., None]
-        heights += identity.pores * (0.006 * fine + 0.008 * coarse[2])
+        albedo *= (1 + identity.blotches * mottled)[..., None] + pores * 0.04 * fine[..., None]
+        heights += pores * (0.006 * fine + 0.008 * coarse[2])
         _tint(
             albedo, _redness(s, y, points) * (0.6 + 0.4 * coarse[1]), identity.redness * np.array([0.06, -0.2, -0.16])
         )
@@ -47,7 +48,7 @@ def make_skin(
             lid = np.exp(-(((s - eye[0]) / 1.5) ** 2) - (((y - eye[1] - 0.8) / 0.45) ** 2))
             _tint(albedo, lid, identity.eye_shadow * np.array([-0.5, -0.6, -0.45]))
     if brows:
-        mask = np.clip(_brows(identity, s, y, points) * (0.8 + 0.35 * fine * identity.pores), 0, 1)
+        mask = np.clip(_brows(identity, s, y, points) * (0.8 + 0.35 * fine * pores), 0, 1)
         _paint(albedo, mask * identity.brow_density, identity.brow_colour / identity.skin)
         heights += 0.02 * mask * fine * identity.brow_density
     if beard and (identity.beard or identity.moustache):
@@ -64,10 +65,11 @@ def _part_colours(geometry, identity, scalp, coarse, makeup) -> tuple[np.ndarray
     colours = np.tile(identity.skin, (count, 1))
     gloss = np.full(count, identity.gloss, dtype=np.float32)
     lips = (geometry.lip_weights * identity.lip_strength)[:, None]
-    colours = colours * (1 - lips) + identity.lips * lips
+    colours = colours * (1 - lips) + (identity.lipstick if makeup else identity.lips) * lips
     gloss += 0.25 * geometry.lip_weights * identity.gloss
     strands = 1 + 0.22 * rng.standard_normal(count, dtype=np.float32)
     hair = identity.hair * np.clip(strands, 0.4, 1.6)[:, None]
+    scalp = np.clip(2 * scalp, 0, 1)  # hair is there before it stands up
     colours = colours * (1 - scalp[:, None]) + hair * scalp[:, None]
     gloss = np.where(scalp > 0.5, 0.12, gloss)
     colours[parts.curtain], gloss[parts.curtain] = hair[parts.curtain], 0.1
@@ -111,8 +113,8 @@ def _beard(identity: Identity, s, y, points, noise) -> np.ndarray:
     soul = np.exp(-((s / 0.7) ** 2)) * np.clip((lip[1] - 0.2 - y) / 0.2, 0, 1)
     moustache = np.clip((nose[1] - 0.35 - y) / 0.25, 0, 1) * np.clip((corner[0] + 0.5 - across) / 0.5, 0, 1)
     moustache *= np.clip((y - corner[1] - 0.15 + 0.1 * across) / 0.35 + 0.5, 0, 1)
-    lips = (across / (corner[0] + 0.25)) ** 2 + (
-        (y - (points[51][1] + lip[1]) / 2) / (0.62 * (points[51][1] - lip[1]))
+    lips = (across / (corner[0] + 0.05)) ** 2 + (
+        (y - (points[51][1] + lip[1]) / 2) / (0.54 * (points[51][1] - lip[1]))
     ) ** 2
     free = np.clip((lips - 0.85) / 0.3, 0, 1)
     mask = np.maximum(identity.beard * np.maximum(cheeks, 0.8 * soul), identity.moustache * moustache)

@@ -91,6 +91,14 @@ def test_phrasing_prompts(processor):
         processor.phrasing_prompts("AU3")
 
 
+def test_prompts_of_ones_own_words(processor):
+    (texts,) = processor.description_prompts({"smirk": "one corner of the mouth is up"})
+    assert texts == [template.replace("{}", "one corner of the mouth is up") for template in DESCRIPTION_TEMPLATES]
+    others = [template for template in PHRASING_TEMPLATES if template != processor.label_template]
+    (texts,) = processor.phrasing_prompts({"smirk": "a smirk"})
+    assert texts == [template.replace("{}", "a smirk") for template in others]
+
+
 def test_phrasing_prompts_follow_the_label_template(processor):
     processor.label_template = "this face has {}"
     (texts,) = processor.phrasing_prompts("AU12")

@@ -13,7 +13,7 @@ from processing.corpora.schema import own_label_columns, own_label_matrix
 from processing.prompts_clef import ACTION_UNITS, LabelText
 from train_scripts.label_texts import known_text, read_label_texts, write_label_texts
 from train_scripts.own_data import count_lines, prepare_own_data
-from train_scripts.own_labels import choose_labels, columns_to_read
+from train_scripts.own_labels import choose_labels, columns_to_learn
 from train_scripts.unpack_dataset import unpack_dataset
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
@@ -93,7 +93,7 @@ def test_a_file_of_labels_says_what_is_learned_and_how_it_is_called(tmp_path):
     assert any("mood: no picture is asleep" in note for note in data.notes)
     assert any("mood: cross not learned" in note for note in data.notes)
     everyone = load_corpus(data.corpus, root=data.root)
-    assert own_label_columns(everyone) == {"smirk": "occurrence", "mood": "word"}
+    assert own_label_columns(everyone) == {"smirk": "occurrence", "other": "occurrence", "mood": "word"}
     truth = np.array([[row["mood"] == word for word in ("bored", "keen")] for row in rows], dtype=np.float32)
     found = own_label_matrix(everyone, ["bored", "keen"], "mood")
     known = [row["mood"] != "cross" for row in rows]
@@ -131,10 +131,10 @@ def test_written_labels_are_read_again(tmp_path):
 def test_labels_without_a_column_are_refused():
     known = {"smirk": "occurrence", "mood": "word"}
     with pytest.raises(ValueError, match="the labels smrik of 'signals' have no columns .*; did you mean smirk"):
-        columns_to_read(known, {"signals": {"smrik": known_text("smrik")}}, [], [])
+        columns_to_learn(known, {"signals": {"smrik": known_text("smrik")}}, [], [])
     with pytest.raises(ValueError, match="'signals' names no labels"):
-        columns_to_read(known, {"signals": {}}, [], [])
-    assert columns_to_read(known, {"mood": {}, "s": {"smirk": known_text("smirk")}}, [], []) == ["mood", "smirk"]
+        columns_to_learn(known, {"signals": {}}, [], [])
+    assert columns_to_learn(known, {"mood": {}, "s": {"smirk": known_text("smirk")}}, [], []) == ["mood", "smirk"]
 
 
 def test_nothing_to_learn_and_two_spellings(tmp_path):
@@ -299,6 +299,18 @@ def test_a_prepared_folder_is_taken_as_it_is(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
     metadata = json.loads((tmp_path / "work" / "crops" / "metadata.json").read_text())
     assert metadata["image_size"] == 16
+
+
+def test_a_corrected_table_and_another_size_make_the_crops_anew(tmp_path, capsys):
+    rows = people(6, smirk=every(2))
+    first = prepared(tmp_path, rows)
+    rows[0]["smirk"] = 1 - rows[0]["smirk"]
+    second = prepared(tmp_path, rows)
+    assert "they are made anew" in capsys.readouterr().out
+    total = [sum(d.counts["behaviours"]["smirk"][s][0] for s in d.splits) for d in (first, second)]
+    assert abs(total[1] - total[0]) == 1
+    prepared(tmp_path, rows)
+    assert "they are made anew" not in capsys.readouterr().out
 
 
 def test_choosing_labels_needs_them_in_the_data(tmp_path):

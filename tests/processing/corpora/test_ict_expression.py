@@ -143,7 +143,7 @@ def test_how_far_lips_are_parted():
     levels = lips_part(gaps)
     assert (levels[gaps <= 0.06] == 0).all() and (np.diff(levels[gaps > 0.06]) > 0).all() and levels.max() < 5
     # One more scale leaves 1/e of what is left to 5.
-    np.testing.assert_allclose([lips_part(0.06 + 0.42), lips_part(0.06 + 0.84)], [5 - 5 / np.e, 5 - 5 / np.e**2])
+    np.testing.assert_allclose([lips_part(0.06 + 0.7), lips_part(0.06 + 1.4)], [5 - 5 / np.e, 5 - 5 / np.e**2])
 
 
 # Where landmarks of the 68 go, by the FACS manual; centimetres, at full strength on the mean face.

@@ -154,7 +154,7 @@ def test_lips_part_by_what_opens_them(renderer, people, name):
             draw(renderer, people(number), size=32, **{name: level}).action_units[0, COLUMN["AU25"]]
             for level in range(6)
         ]
-        assert levels[0] < 0.5 and np.all(np.diff(levels) >= 0) and levels[5] > 3, levels
+        assert levels[0] < 0.5 and np.all(np.diff(levels) >= 0) and levels[5] > 2.5, levels
         assert levels[2] > 1
 
 
@@ -421,7 +421,7 @@ def test_a_switch_of_persons(renderer, switch):
     other = replace(one, **IDENTITY_TRAITS[switch])
     strengths = {"AU12": 3, "AU1": 2} if switch in ("wrinkles", "style") else {}
     shown = [picture(renderer, renderer.person(who, only(switch)), **strengths) for who in (one, other)]
-    assert np.abs(shown[0] - shown[1]).max() > 20
+    assert np.abs(shown[0] - shown[1]).max() > 15
     hidden = [picture(renderer, renderer.person(who, without(switch)), **strengths) for who in (one, other)]
     np.testing.assert_array_equal(*hidden)
 

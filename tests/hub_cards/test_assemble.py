@@ -1,0 +1,118 @@
+"""What is published of a run, and what is not."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageClassification
+
+from hub_cards.assemble import assemble, describe
+from modeling_clef.configuration_clef import AUTO_MAP, CUSTOM_PIPELINES
+from modeling_clef.version_clef import VERSION
+
+
+@pytest.fixture(scope="module")
+def assembled(published_run, tmp_path_factory):
+    return assemble(published_run, tmp_path_factory.mktemp("assembled"), "org/tiny")
+
+
+@pytest.fixture
+def run(published_run, tmp_path):
+    return shutil.copytree(published_run, tmp_path / "run")
+
+
+@pytest.fixture
+def target(tmp_path):
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+def test_all_that_others_need_is_there(assembled):
+    folder, files = assembled.folder, set(assembled.files)
+    assert files == {path.name for path in folder.iterdir()}
+    config = json.loads((folder / "config.json").read_text())
+    assert config["auto_map"] == AUTO_MAP and config["custom_pipelines"] == CUSTOM_PIPELINES
+    assert config["clef_version"] == VERSION and config["architectures"] == ["CLEFForImageClassification"]
+    assert [label_set["thresholds"] for label_set in config["label_sets"]] == [[0.4] * 2, [0.4] * 3]
+    processor = json.loads((folder / "preprocessor_config.json").read_text())
+    assert set(processor["auto_map"]) == {"AutoImageProcessor", "AutoProcessor"}
+    assert {"README.md", "calibration.png", "recipe.yaml", "metrics.json", "tokenizer.json"} <= files
+    # The code is whole: what any of its files imports from another lies beside it.
+    code = {name for name in files if name.endswith(".py")}
+    assert {"modeling_clef.py", "pipeline_clef.py", "face_detection_clef.py", "version_clef.py"} <= code
+    for name in code:
+        text = (folder / name).read_text()
+        assert {f"{other}.py" for other in re.findall(r"^\s*from \.(\w+) import", text, re.MULTILINE)} <= code
+        assert not re.search(r"^\s*(from|import) (modeling_clef|processing|hub_cards|train_scripts)\b", text, re.M)
+
+
+def test_nothing_else_is_there(assembled, published_run):
+    left_out = {"checkpoints/", "epochs/", "epochs.jsonl", "started.json", "done.json", "predictions.parquet"}
+    assert set(assembled.left_out) == left_out | {"history.jsonl", "log.txt"}
+    assert (published_run / "predictions.parquet").is_file()
+    assert assembled.shortened == 1
+    for path in assembled.folder.iterdir():
+        if path.suffix not in (".png", ".safetensors"):
+            text = path.read_text()
+            assert "/home/ada" not in text and str(published_run) not in text, path.name
+            assert not re.search(r"\bS00\d\b", text), f"{path.name} names a subject"
+    assert yaml.safe_load((assembled.folder / "recipe.yaml").read_text()) == {
+        "corpus": "synthetic", "learning_rate": 0.002, "text_tower": "tiny",
+    }  # fmt: skip
+    assert json.loads((assembled.folder / "metrics.json").read_text())["started_from"] == "before"
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in assembled.folder.iterdir())
+
+
+def test_whoever_pushes_is_told(assembled):
+    what, left_out, paths = describe(assembled)
+    parameters = sum(tensor.numel() for tensor in load_file(assembled.folder / "model.safetensors").values())
+    assert f"{len(assembled.files)} files" in what and f"code of CLEF {VERSION}" in what
+    assert assembled.parameters <= parameters  # buffers are saved, too
+    assert "predictions.parquet" in left_out and paths.endswith(": 1")
+
+
+def test_card_is_of_the_repository(assembled):
+    card = (assembled.folder / "README.md").read_text()
+    assert 'from_pretrained("org/tiny"' in card and 'pipeline("facial-behavior"' in card
+    assert "calibration.png" in card
+
+
+def test_large_models_are_cut_into_shards(published_run, target):
+    files = assemble(published_run, target, "org/tiny", max_shard_size="20KB").files
+    shards = [name for name in files if name.endswith(".safetensors")]
+    assert len(shards) > 1 and "model.safetensors.index.json" in files and "model.safetensors" not in files
+    whole = AutoModelForImageClassification.from_pretrained(published_run).state_dict()
+    parts = AutoModelForImageClassification.from_pretrained(target).state_dict()
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_folder_of_something_else_is_refused(run, target, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no config.json"):
+        assemble(tmp_path, target)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    with pytest.raises(ValueError, match="type 'bert', expected 'clef'"):
+        assemble(run, target)
+
+
+def test_missing_and_foreign_weights_are_refused(run, target):
+    weights = load_file(run / "model.safetensors")
+    name = "label_head.label_scale" if "label_head.label_scale" in weights else sorted(weights)[-1]
+    save_file({key: value for key, value in weights.items() if key != name}, run / "model.safetensors")
+    with pytest.raises(ValueError, match=f"not this model's.*{name}"):
+        assemble(run, target)
+    (run / "model.safetensors").unlink()
+    torch.save(weights, run / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match="holds no weights as safetensors"):
+        assemble(run, target)
+    assert not list(target.iterdir())
+
+
+def test_a_card_without_a_required_fact_stops_it(run, target):
+    (run / "recipe.yaml").write_text(yaml.safe_dump({"corpus": "image_folder"}))
+    with pytest.raises(ValueError, match="card.yaml"):
+        assemble(run, target, "org/tiny")
