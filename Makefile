@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEEDS ?= 1
 INSTALLED := .venv/.installed
 
-.PHONY: setup quickstart ablation clef-small test test-slow lint sheets sheets-3d clean
+.PHONY: setup demo quickstart ablation clef-small test test-slow lint sheets sheets-3d clean
 
 setup: $(INSTALLED)
 
@@ -11,8 +11,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed, got " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,analysis,quickstart,render]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,analysis,demo,quickstart,render]'
 	touch $@
+
+# http://127.0.0.1:7860; nothing leaves the machine.
+demo: setup
+	.venv/bin/python -m clef demo
 
 quickstart: setup
 	.venv/bin/python train_scripts/quickstart.py --seeds $(SEEDS)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 import yaml
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from analysis.model import SHIPPED_CHECKPOINT
 from hub_cards.model_card import write_model_card
 from modeling_clef import CLEFConfig
 from processing.corpora.prepared import read_prepared_metadata
+from processing.image_processing_clef import RECIPES
 from train_scripts.finetune import FinetuningOptions, main
 from train_scripts.label_texts import read_label_texts, write_label_texts
 from train_scripts.own_data import OwnData, count_lines, prepare_own_data
@@ -80,9 +81,10 @@ def finetune_own_data(
         texts = read_label_texts(labels)
     if overwrite:
         _throw_away(output)
-    config = CLEFConfig.from_pretrained(base)
     processor = make_processor(FinetuningOptions(init_from=base)).image_processor
-    if detector != "none":
+    config = CLEFConfig.from_pretrained(base)
+    reads_faces = AutoConfig.from_pretrained(base).model_type == "clef"
+    if reads_faces and detector != "none":
         _check_recipe(processor, data)
     size = max(processor.size["height"], processor.size["width"])
     own = prepare_own_data(data, work, size, detector, texts, seed, processes)
@@ -102,7 +104,8 @@ def finetune_own_data(
         lora_rank=lora_rank,
         seed=seed,
     )
-    options.crop_recipe = processor.crop_recipe if detector == "none" else None
+    if reads_faces and detector == "none":
+        options.crop_recipe = processor.crop_recipe
     if _is_finished(output, options):
         print(f"{output} is trained already; it is described anew")
     else:
@@ -236,6 +239,7 @@ def _describe(output: Path, own: OwnData) -> None:
     print(f"\n{'test' if own.test else 'validation'} people ({people}), percent:")
     print(score_table(metrics["evaluation"]))
     print(f"\ncheckpoint: {output}\ncard: {card}")
-    print(f"use it:   clef analyze photo.jpg --model {output} --output photo.csv")
+    if AutoProcessor.from_pretrained(output).image_processor.crop_recipe in RECIPES:
+        print(f"use it:   clef analyze photo.jpg --model {output} --output photo.csv")
     print(f"share it: clef push {output} --repo USER/{output.resolve().name}")
     print(f"before that, fill in {output / 'card.yaml'}: licence and terms, which nobody else can know")

@@ -90,6 +90,7 @@ def publish(command: str, arguments: argparse.Namespace, kind: str, push: Callab
     from hub_cards.send import Destination, PushError
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # parts that a kind of model lacks are no news
     destination = Destination(
         arguments.repo,
         kind,

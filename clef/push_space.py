@@ -1,9 +1,9 @@
 """`clef push-space`: the demo to a Space of the Hub."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
+from clef.demo import SPACE
 from clef.push import new_parser, publish
 
 DESCRIPTION = """Publishes the demo as a Space that shows a model of the Hub: its README.md names the model, and the app
@@ -27,12 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     from hub_cards.push_space import push_space
 
     def push(destination):
-        if arguments.folder:
-            return push_space(arguments.folder, destination, arguments.model, dry_run=arguments.dry_run)
-        from space_demo.assemble import assemble_space
-
-        with tempfile.TemporaryDirectory() as scratch:
-            assemble_space(Path(scratch), arguments.model)
-            return push_space(Path(scratch), destination, arguments.model, dry_run=arguments.dry_run)
+        return push_space(arguments.folder or SPACE, destination, arguments.model, dry_run=arguments.dry_run)
 
     return publish("push-space", arguments, "space", push)

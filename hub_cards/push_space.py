@@ -85,7 +85,7 @@ def check_space(folder: Path) -> str:
 
 
 def point_to(folder: Path, model: str) -> None:
-    """Makes `model` the one that the front matter of README.md names; of `preload_from_hub`, other repositories stay."""
+    """Makes `model` the one that the front matter of README.md names; other entries of `preload_from_hub` stay."""
     card = RepoCard.load(folder / "README.md")
     fields = card.data.to_dict()
     if "preload_from_hub" in fields:

@@ -1,0 +1,1 @@
+"""The demonstration's own modules. They use what a checkpoint carries to the Hub, and nothing else of the project."""

@@ -1,0 +1,153 @@
+"""The About page: the method in one picture, measured figures, limits of use."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from clef_space import limits
+from clef_space.labels import anatomical
+from clef_space.parts import text
+from clef_space.recogniser import Recogniser
+
+METHOD = """
+<figure class="clef-method"><svg viewBox="0 0 720 240" role="img" aria-labelledby="clef-method-title">
+<title id="clef-method-title">A face and label texts become points in one space; the nearer they lie, the more probable
+the label.</title>
+<g class="clef-method-box"><rect x="10" y="26" width="120" height="84" rx="10"/><rect x="10" y="140" width="180"
+height="84" rx="10"/><rect x="250" y="44" width="120" height="48" rx="10"/><rect x="250" y="158" width="120" height="48"
+rx="10"/><rect x="450" y="20" width="260" height="206" rx="14"/></g>
+<g class="clef-method-line"><path d="M130 68 H244"/><path d="M190 182 H244"/><path d="M370 68 C420 68 430 100 508 112"/>
+<path d="M370 182 C420 182 420 150 498 138"/></g>
+<circle cx="520" cy="114" r="8" class="clef-method-face"/><g class="clef-method-text"><rect x="503" y="130" width="13"
+height="13"/><rect x="640" y="54" width="13" height="13"/><rect x="610" y="184" width="13" height="13"/></g>
+<g class="clef-method-words"><text x="70" y="64" text-anchor="middle">a face,</text><text x="70" y="84"
+text-anchor="middle">cut out upright</text><text x="100" y="178" text-anchor="middle">“a photo of a person</text><text
+x="100" y="198" text-anchor="middle">with lip corner puller”</text><text x="310" y="73" text-anchor="middle">image
+tower</text><text x="310" y="187" text-anchor="middle">text tower</text><text x="536" y="112">the face</text><text
+x="524" y="144">lip corner puller</text><text x="632" y="66" text-anchor="end">brow lowerer</text><text x="602" y="196"
+text-anchor="end">jaw drop</text><text x="580" y="42" text-anchor="middle">nearer = more probable</text></g></svg>
+<figcaption>CLEF first learns from descriptions of what people were doing, whoever they were, and then from the names of
+muscle movements. Labels are words, so others can be typed.</figcaption></figure>"""
+
+NOT_FOR = (
+    "deciding about people: hiring, policing, border control, insurance, grading, worker surveillance;",
+    "telling what somebody feels, whether somebody lies, or is ill: a face shows movements, not causes;",
+    "medical use;",
+    "identifying people, or telling age, sex or ethnicity: the model was made to ignore who somebody is;",
+    "analysing people who do not know about it or did not agree.",
+)
+
+
+def read_metrics(checkpoint: str) -> dict:
+    """The checkpoint's metrics.json; {} where there is none."""
+    try:
+        folder = Path(checkpoint)
+        path = folder / "metrics.json" if folder.is_dir() else hf_hub_download(checkpoint, "metrics.json")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, EntryNotFoundError, LocalEntryNotFoundError, ValueError):
+        return {}
+
+
+def about_page(recogniser: Recogniser, metrics: dict) -> str:
+    forbidden = "".join(f"<li>{text(line)}</li>" for line in NOT_FOR)
+    return f"""<div class="clef-about">
+<p>An <strong>action unit</strong> (AU) is one visible movement of the face, such as the corners of the lips being
+pulled up (AU12). The Facial Action Coding System numbers them. This demonstration finds faces, tells which action units
+and which expression each of them shows, and how sure that is.</p>
+{METHOD}
+<h2>How good it is</h2>{_figures(recogniser, metrics)}
+<h2>What it must not be used for</h2><ul>{forbidden}</ul>
+<h2>What happens to what you send</h2>
+<p>Pictures and videos are worked on in this computer’s memory and sent to nobody. The copy that an upload makes on disk
+is removed {limits.KEPT_SECONDS:.0f} seconds after it was read, and results that you can download after 15 minutes.
+Nothing is kept, counted, or used for training. No fonts and no scripts come from elsewhere.</p>
+<h2>Limits</h2>
+<ul><li>pictures: up to {limits.PICTURE_BYTES // limits.MEGABYTE} MB and {limits.PICTURE_PIXELS // 1_000_000} million
+pixels; the {limits.SHOWN_FACES} largest faces are shown;</li>
+<li>videos: up to {limits.VIDEO_SECONDS:.0f} seconds, {limits.VIDEO_BYTES // limits.MEGABYTE} MB;
+{limits.VIDEO_RATE:.0f} frames a second are looked at;</li>
+<li>your own words: {limits.LABELS} at a time, {limits.LABEL_LENGTH} characters each;</li>
+<li>the webcam’s stream ends after {limits.STREAM_SECONDS} seconds;</li>
+<li>{limits.AT_ONCE} requests are worked on at once and {limits.WAITING} wait; each may take
+{limits.REQUEST_SECONDS:.0f} seconds.</li></ul>
+<h2>Use it from a program</h2>
+<pre tabindex="0"><code>from gradio_client import Client, handle_file
+
+client = Client("OWNER/SPACE")     # or the address of this page
+client.predict(handle_file("photo.jpg"), api_name="/picture")
+client.predict(handle_file("photo.jpg"), ["raised eyebrows", "AU12"], api_name="/words")
+client.predict(handle_file("clip.mp4"), api_name="/video")
+client.predict(api_name="/labels")</code></pre>
+<p>All four return plain JSON. <code>/picture</code> and <code>/words</code> give <code>faces</code>, the largest first,
+with <code>box</code>, <code>action_units</code>, <code>expression</code>, <code>quality</code> and <code>words</code>;
+<code>/video</code> gives <code>rows</code>, one a frame and face; <code>/labels</code> what the labels mean. What
+cannot be done raises an error whose message is the sentence that this page would show.</p></div>"""
+
+
+def _figures(recogniser: Recogniser, metrics: dict) -> str:
+    scored = (metrics.get("evaluation") or {}).get("action_units") or {}
+    labels = scored.get("labels") or {}
+    if not labels:
+        return "<p>This checkpoint came without measured figures.</p>"
+    data = (metrics.get("evaluation") or {}).get("data", {}).get("scored", {})
+    rows = "".join(
+        f"<tr><th scope='row'><span class='clef-code'>{text(one.label)}</span> {text(one.name)}</th>"
+        f"<td>{_share(labels[one.label].get('auroc'))}</td><td>{_share(labels[one.label].get('f1'))}</td>"
+        f"<td>{_share(labels[one.label].get('base_rate'))}</td></tr>"
+        for one in anatomical(recogniser.action_units)
+        if one.label in labels
+    )
+    expression = (metrics["evaluation"].get("expression") or {}).get("accuracy")
+    says = f"; the expression is right in {_share(expression)} %" if expression is not None else ""
+    where = (
+        f" Measured on {data['frames']:,} frames of {data['subjects']:,} people whom the model never saw."
+        if {"frames", "subjects"} <= data.keys()
+        else ""
+    )
+    return f"""{_photographs(metrics)}
+<p>{where} The mean AUROC is {_share(scored.get("mean_auroc"))} %, the mean F1 {_share(scored.get("mean_f1"))} %{says}.
+{text(metrics.get("provenance", ""))}</p>
+<div class="clef-table" tabindex="0" role="region" aria-label="Figures for each action unit"><table><thead><tr><th
+scope="col">action unit</th><th scope="col">AUROC %</th><th scope="col">F1 %</th><th scope="col">how common %</th></tr>
+</thead><tbody>{rows}</tbody></table></div>
+<p class="clef-note">AUROC: how often a face that shows it ranks above one that does not; 50 is chance. F1: at the
+fitted threshold. These figures were read from the checkpoint’s own metrics.</p>"""
+
+
+def _photographs(metrics: dict) -> str:
+    photos = metrics.get("photographs") or {}
+    data, labels = photos.get("data") or {}, photos.get("labels") or {}
+    lines = []
+    for label, found in labels.items():
+        if found.get("auroc") is None:
+            continue
+        interval = found.get("auroc_interval")
+        spread = f" [{_share(interval[0])}, {_share(interval[1])}]" if interval else ""
+        lines.append(f"{text(label)} {_share(found['auroc'])}{spread}")
+    if not lines:
+        return ""
+    return (
+        f"<p><strong>Photographs</strong>, smiling against neutral, {data.get('photos')} pictures of "
+        f"{data.get('people')} people, AUROC in percent with 95 % intervals: {'; '.join(lines)}. Nothing but smiles "
+        f"could be verified on photographs.{_groups(labels)}</p>"
+    )
+
+
+def _groups(labels: dict) -> str:
+    """Of the first label that was measured by group."""
+    for label, found in labels.items():
+        parts = [
+            f"{text(name.replace('_', ' '))} {_share(one['auroc'])} ({one['people']} people)"
+            for groups in (found.get("groups") or {}).values()
+            for name, one in groups.items()
+            if not one.get("too_few") and one.get("auroc") is not None
+        ]
+        if parts:
+            return f" It serves people unequally, {text(label)} by group: {', '.join(parts)}."
+    return ""
+
+
+def _share(value) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

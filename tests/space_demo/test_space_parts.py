@@ -1,0 +1,213 @@
+"""The demonstration's parts that need neither a server nor a browser."""
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clef_space import pictures
+from clef_space.labels import Label, anatomical, labels_of
+from clef_space.limits import Deadline, Gate, Refused, read_words
+from clef_space.parts import bar, spotlight
+from clef_space.pictures import decode_data_url, forget, held, read_picture
+from clef_space.recogniser import model_of_card
+from clef_space.videos import Tracks, overlap
+
+
+def test_words_are_read_from_lines_commas_and_semicolons():
+    assert read_words(" raised  eyebrows\npolite smile, gritted teeth;\n\npolite smile") == [
+        "raised eyebrows",
+        "polite smile",
+        "gritted teeth",
+    ]
+
+
+def test_the_gate_lets_some_work_some_wait_and_turns_others_away():
+    gate = Gate(at_once=1, waiting=1, patience=60)
+    entered, leave, order = threading.Event(), threading.Event(), []
+
+    def work(name):
+        with gate.pass_through():
+            order.append(name)
+            entered.set()
+            leave.wait(60)
+
+    first = threading.Thread(target=work, args=["first"])
+    first.start()
+    assert entered.wait(60)
+    second = threading.Thread(target=work, args=["second"])
+    second.start()
+    end = time.monotonic() + 60
+    while gate._places._value and time.monotonic() < end:  # until the second waits
+        time.sleep(0.01)
+    with pytest.raises(Refused, match="Many people"), gate.pass_through():
+        pytest.fail("let in although one works and one waits")
+    leave.set()
+    first.join(60), second.join(60)
+    assert order == ["first", "second"]
+    with gate.pass_through():
+        pass
+    with gate.pass_through(), pytest.raises(Refused, match="waited too long"):
+        impatient = Gate(at_once=1, waiting=1, patience=0.01)
+        with impatient.pass_through(), impatient.pass_through():
+            pass
+
+
+def test_a_request_that_takes_too_long_is_stopped():
+    Deadline(60).check()
+    with pytest.raises(Refused, match="longer than -1 seconds"):
+        Deadline(-1).check()
+
+
+def test_limits_of_a_picture(tmp_path, monkeypatch):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (60, 50), "red").save(path)
+    keep = lambda picture: picture.convert("RGB")  # noqa: E731
+    assert read_picture(str(path), keep).size == (60, 50)
+    assert read_picture(path.read_bytes(), keep).size == (60, 50)
+    monkeypatch.setattr(pictures, "PICTURE_PIXELS", 2999)
+    with pytest.raises(Refused, match="million pixels"):
+        read_picture(str(path), keep)
+    monkeypatch.setattr(pictures, "PICTURE_BYTES", 10)
+    with pytest.raises(Refused, match="MB are taken"):
+        read_picture(str(path), keep)
+    with pytest.raises(Refused, match="no longer here"):
+        read_picture(str(tmp_path / "gone.png"), keep)
+    with pytest.raises(Refused, match="not a picture"):
+        decode_data_url("data:text/html;base64,AAAA")
+    with pytest.raises(Refused, match="not a picture"):
+        decode_data_url("data:image/png;base64,%%%")
+
+
+def test_files_are_removed_unless_somebody_uses_them_or_they_are_no_uploads(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "TEMPORARY", tmp_path / "uploads")
+    (tmp_path / "uploads" / "a").mkdir(parents=True)
+    upload, other = tmp_path / "uploads" / "a" / "face.png", tmp_path / "other.png"
+    upload.write_bytes(b"x"), other.write_bytes(b"x")
+    forget(str(other))
+    assert other.exists()
+    later = []
+    monkeypatch.setattr(pictures, "forget_later", lambda path, seconds=0: later.append(path))
+    with held(str(upload)):
+        pictures._forget_if_old(str(upload), -1)
+        assert upload.exists() and later == [str(upload)]
+    pictures._forget_if_old(str(upload), 3600)  # sent again meanwhile
+    assert upload.exists()
+    pictures._forget_if_old(str(upload), -1)
+    assert not upload.exists() and not upload.parent.exists() and os.path.isdir(tmp_path / "uploads")
+
+
+def test_labels_come_from_upper_face_to_lower():
+    labels = [Label(i, "x", name, name, "", 0.5) for i, name in enumerate(["AU26", "smirk", "AU12", "AU9", "AU1"])]
+    assert [label.label for label in anatomical(labels)] == ["AU1", "AU9", "AU12", "AU26", "smirk"]
+
+    units = {"name": "a", "labels": ["AU1"], "names": ["n"], "thresholds": [0.3]}
+    choice = {"name": "e", "labels": ["joy"], "names": ["joy"], "thresholds": [0.5]}
+
+    class Config:
+        label_sets = [
+            units | {"problem_type": "multi_label_classification"},
+            choice | {"problem_type": "single_label_classification"},
+        ]
+
+    first, second = labels_of(Config, {"AU1": ("inner brow raiser", "up")})
+    assert (first.name, first.threshold, first.is_action_unit) == ("inner brow raiser", 0.3, True)
+    assert (second.name, second.threshold, second.is_action_unit) == ("joy", None, False)
+
+
+def test_a_bar_escapes_what_it_shows():
+    shown = bar(Label(0, "words", '<b a="1">', "<script>", "", 0.5), 0.7, None, True)
+    assert "<script>" not in shown and '<b a="1">' not in shown and "&lt;script&gt;" in shown
+    assert "✓" in shown and "✓" not in bar(Label(0, "words", "a", "a", "", 0.71), 0.7, None, True)
+
+
+def test_the_spotlight_is_clear_where_the_model_looked():
+    import base64
+    import io
+
+    relevance = np.zeros((80, 80), np.float32)
+    relevance[:20, :20] = 1
+    veil = Image.open(io.BytesIO(base64.b64decode(spotlight(relevance).partition(",")[2])))
+    alpha = np.asarray(veil.convert("RGBA"))[..., 3]
+    assert alpha[2, 2] == 0 and alpha[-2, -2] > 150
+
+
+def test_faces_keep_their_numbers():
+    assert overlap([0, 0, 10, 10], [5, 0, 15, 10]) == pytest.approx(50 / 150)
+    assert overlap([0, 0, 10, 10], [20, 0, 30, 10]) == 0
+    tracks = Tracks()
+    left, right = [0, 0, 10, 10], [50, 0, 60, 10]
+    assert tracks.follow([left, right], 0.0) == [0, 1]
+    assert tracks.follow([[51, 0, 61, 10], [1, 0, 11, 10]], 0.1) == [1, 0]
+    assert tracks.follow([[1, 0, 11, 10], [200, 0, 220, 20]], 0.2) == [0, 2]
+    assert tracks.follow([[51, 0, 61, 10]], 0.9) == [1]
+    assert tracks.follow([[51, 0, 61, 10]], 2.5) == [3]  # out of sight for longer than a second
+
+
+def test_the_card_names_the_model():
+    assert model_of_card("---\nmodels:\n  - org/clef\n---\n# x\n") == "org/clef"
+    with pytest.raises(ValueError, match="names no model"):
+        model_of_card("---\nsdk: gradio\n---\n")
+
+
+def test_a_video_beyond_the_limits_is_refused(clip, monkeypatch, tmp_path):
+    from clef_space import videos
+
+    monkeypatch.setattr(videos, "VIDEO_SECONDS", 1.0)
+    with pytest.raises(Refused, match="longer than 1 seconds"):
+        list(videos._frames(str(clip)))
+    monkeypatch.setattr(videos, "VIDEO_SECONDS", 30.0)
+    assert [frame.index for frame in videos._frames(str(clip))] == list(range(20))
+    monkeypatch.setattr(videos, "VIDEO_RATE", 5.0)
+    assert [frame.index for frame in videos._frames(str(clip))] == list(range(0, 20, 2))
+    monkeypatch.setattr(videos, "VIDEO_PIXELS", 100_000)
+    with pytest.raises(Refused, match="480 x 400 pixels"):
+        list(videos._frames(str(clip)))
+    monkeypatch.setattr(videos, "VIDEO_BYTES", 100)
+    with pytest.raises(Refused, match="MB are taken for a video"):
+        videos._check_file(str(clip))
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(Refused, match="empty"):
+        videos._check_file(str(tmp_path / "empty.mp4"))
+
+
+def test_the_folder_is_what_a_space_needs():
+    from pathlib import Path
+
+    import yaml
+
+    space = Path(pictures.__file__).resolve().parents[1]
+    card = yaml.safe_load((space / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert card["sdk"] == "gradio" and (space / card["app_file"]).is_file() and card["models"]
+    import gradio
+
+    assert card["sdk_version"] == gradio.__version__
+    assert card["python_version"] in ("3.10", "3.12")
+    for line in (space / "requirements.txt").read_text().splitlines():
+        assert "==" in line, f"{line} is not pinned"
+    page = (space / "app.py").read_text() + (space / "style.css").read_text() + (space / "demo.js").read_text()
+    assert "http://" not in page and "https://" not in page and "share=False" in page
+
+
+def test_pushing_points_the_card_at_another_model_and_keeps_what_else_is_loaded_before(tmp_path):
+    import shutil
+    from pathlib import Path
+
+    import yaml
+
+    from hub_cards.push_space import check_space, point_to
+
+    space = Path(pictures.__file__).resolve().parents[1]
+    shutil.copy(space / "README.md", tmp_path)
+    assert check_space(space) == "gradio"
+    point_to(tmp_path, "org/another")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    card = yaml.safe_load(text.split("---")[1])
+    assert model_of_card(text) == "org/another" and card["preload_from_hub"][0] == "org/another"
+    assert [entry.split()[0] for entry in card["preload_from_hub"][1:]] == [
+        "opencv/face_detection_yunet",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    ]
