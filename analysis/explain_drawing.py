@@ -69,7 +69,7 @@ def _draw_relevance(axes, picture: np.ndarray, relevance: np.ndarray) -> None:
     fine = np.arange(side)
     large = np.stack([np.interp(fine, centres, row) for row in relevance])
     large = np.stack([np.interp(fine, centres, column) for column in large.T], axis=1)
-    shade = 0.55 + 0.45 * np.clip(large / LEVELS[0], 0, 1)
+    shade = 0.65 + 0.35 * np.clip(large / LEVELS[0], 0, 1)
     axes.imshow((picture * shade[..., None]).astype(np.uint8))
     if large.max() > LEVELS[0]:
         # Dark below light, so that lines show on every skin.

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from clef import extras
 from clef.cli import EXIT_CODES, FINE, INTERRUPTED, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, fail
 
 DESCRIPTION = """Finds the faces in images and videos and writes, for every frame and face, the probability of each
@@ -16,6 +17,7 @@ EXAMPLES = """examples:
   clef analyze interview.mp4 --output interview.parquet
   clef analyze recordings/ "extra/*.mov" list.txt --output all.csv --every 5
   clef analyze photo.jpg --output photo.jsonl --labels AU12 "smirk=a smirk on one side of the mouth"
+  clef analyze talk.mp4 --output talk.parquet --overlay talk-drawn.mp4 --plot talk/ --summary talk-summary.csv
   clef analyze recordings/ --output all.csv --resume        goes on where it was killed, and adds what is new
 
 """
@@ -41,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on where an earlier run was killed; add new inputs")
     again.add_argument("--overwrite", action="store_true", help="throw away an output that exists")
+
+    extras.add_options(parser)
 
     frames = parser.add_argument_group("which frames and faces")
     frames.add_argument("--every", type=_at_least_one, default=1, metavar="N", help="take every Nth frame (default: 1)")
@@ -110,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not found.sources:
         _print_problems(found.problems)
         return fail("analyze", "nothing found: no image and no video among the inputs.", NOTHING_FOUND)
+    if problem := extras.problem_with(arguments, found.sources):
+        return fail("analyze", problem)
     try:
         outcome = analyze_to_file(
             analysis, arguments.output, resume=arguments.resume, overwrite=arguments.overwrite, progress=True
@@ -124,6 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("analyze", message, NOT_WRITTEN)
     _print_problems(outcome.problems)
     print(_summary(outcome, arguments.output), file=sys.stderr)
+    if code := extras.make(arguments, found.sources):
+        return code
     if outcome.problems:
         return SOME_FAILED
     if outcome.frames and not outcome.faces:

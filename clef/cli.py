@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "analyze": "action units and expressions of all faces in images and videos, as a table",
     "demo": "pictures, videos and the webcam in a browser, on this machine alone",
+    "explain": "where the checkpoint looked for a label, drawn over the faces of a picture",
     "finetune": "a checkpoint learns from your own pictures and labels, and is measured",
     "push": "a run folder to the Hub, checked before and after",
     "push-corpus": "a drawn corpus to the Hub",

@@ -1,11 +1,17 @@
+import json
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, PreTrainedTokenizerFast, ResNetConfig
 
+from analysis.journal import sidecar_path
+from analysis.model import LabelGroup
+from analysis.rows import table_columns, table_schema
+from analysis.writers import table_format, write_table
 from modeling_clef import CLEFConfig, CLEFForImageClassification, build_label_set
 from processing import CLEFImageProcessor, CLEFProcessor
 from processing.face_detection_clef import BOX_POINTS, Face
@@ -150,3 +156,49 @@ def make_block_picture():
 @pytest.fixture
 def detector():
     return BlockDetector()
+
+
+GROUPS = (
+    LabelGroup(
+        "action_units",
+        False,
+        ("AU12", "AU1", "AU45", "a grin"),
+        ("lip corner puller", "inner brow raiser", "blink", "a grin"),
+        (0.4, 0.3, 0.5, 0.5),
+    ),
+    LabelGroup("expression", True, ("neutral", "happiness"), ("a neutral expression", "happiness"), (0.5, 0.5)),
+)
+
+
+def write_rows(path, rows):
+    """A table as `clef analyze` writes it, with the JSON beside it. rows: dicts with `source`, `frame`, `time_s` and, of
+    a face, `track_id` and the probabilities by label, "happiness" for both expressions; no probabilities: no crop."""
+    columns = table_columns(GROUPS)
+    full = []
+    for row in rows:
+        row = dict(row)
+        found = row.get("track_id") is not None
+        values = {name: row.pop(name) for name in ("AU12", "AU1", "AU45", "a grin") if name in row}
+        for label, threshold in zip(GROUPS[0].labels, GROUPS[0].thresholds, strict=True):
+            if label in values:
+                row |= {f"{label}_probability": values[label], label: int(values[label] >= threshold)}
+        if "happiness" in row:
+            happy = row.pop("happiness")
+            row |= {"happiness_probability": happy, "neutral_probability": 1 - happy}
+            row["expression"] = "happiness" if happy > 0.5 else "neutral"
+        full.append({"face_found": found, "out_of_scope": False, "frame_width": 160, "frame_height": 120} | row)
+    names = [column.name for column in columns]
+    schema = table_schema(columns)
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in full], schema=schema)
+    write_table(path, table_format(path), schema, iter([table]))
+    about = {
+        "columns": [column.described() for column in columns],
+        "model": {"label_groups": [vars(group) for group in GROUPS]},
+    }
+    sidecar_path(path).write_text(json.dumps(about))
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_table():
+    return write_rows

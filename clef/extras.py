@@ -1,0 +1,89 @@
+"""What `clef analyze` makes of a table when it is done: overlays, timelines, a summary."""
+
+import argparse
+import errno
+import sys
+from pathlib import Path
+
+from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, fail
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    extras = parser.add_argument_group("what is made of the table besides")
+    extras.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="FILE",
+        help="draw boxes and bars on the video (.mp4) or image (.png), without sound; a folder for several inputs",
+    )
+    extras.add_argument(
+        "--plot", type=Path, metavar="FOLDER", help="draw a timeline of each face of each video into this folder"
+    )
+    extras.add_argument(
+        "--summary",
+        type=_table,
+        metavar="FILE",
+        help="rates, means, onset counts and durations of each face and label: .parquet, .csv, .jsonl or .ndjson",
+    )
+
+
+def problem_with(arguments: argparse.Namespace, sources: list) -> str | None:
+    """What is wrong with the options, before anything is analysed; None if nothing is."""
+    from analysis.overlay import check_overlay_path
+    from analysis.timeline import figure_module
+
+    replaced = arguments.overwrite or arguments.resume
+    if arguments.overlay is not None:
+        try:
+            check_overlay_path(arguments.overlay, sources)
+        except ValueError as error:
+            return str(error)
+    if arguments.plot is not None:
+        try:
+            figure_module()
+        except ImportError as error:
+            return str(error)
+        if arguments.plot.is_file():
+            return f"--plot needs a folder; {str(arguments.plot)!r} is a file."
+    files = [path for path in (arguments.overlay, arguments.summary) if path is not None and path.suffix]
+    for path in files:
+        if path.is_file() and not replaced:
+            return f"{str(path)!r} exists; make it anew with --resume or --overwrite, or choose another name."
+    named = [path.resolve() for path in (arguments.output, *files)]
+    if len(set(named)) < len(named):
+        return f"{str(arguments.output)!r} and what is made of it need different names."
+    return None
+
+
+def make(arguments: argparse.Namespace, sources: list) -> int:
+    """Makes what was asked for of the finished table. Returns an exit code."""
+    from analysis.overlay import draw_overlays
+    from analysis.summary import write_summary
+    from analysis.timeline import plot_timelines
+
+    try:
+        if arguments.summary is not None:
+            rows = write_summary(arguments.output, arguments.summary)
+            print(f"{rows} rows in {arguments.summary}", file=sys.stderr)
+        if arguments.plot is not None:
+            made = plot_timelines(arguments.output, arguments.plot)
+            notes = f", {made.short} faces seen for less than half a second left out" if made.short else ""
+            notes += f", {made.untimed} still images have none" if made.untimed else ""
+            print(f"{len(made.files)} timelines in {arguments.plot}{notes}", file=sys.stderr)
+        if arguments.overlay is not None:
+            made = draw_overlays(arguments.output, sources, arguments.overlay)
+            notes = f", none of {', '.join(made.cameras)}: pictures are not kept" if made.cameras else ""
+            notes += f", none of {len(made.without_rows)} inputs without rows" if made.without_rows else ""
+            print(f"{len(made.files)} overlays in {arguments.overlay}{notes}", file=sys.stderr)
+    except (ValueError, ImportError) as error:
+        return fail("analyze", f"the table is written; what was to be made of it is not: {error}", WRONG_USAGE)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        return fail("analyze", f"the table is written; what was to be made of it is not: {reason}", NOT_WRITTEN)
+    return FINE
+
+
+def _table(text: str) -> Path:
+    if Path(text).suffix.lower() not in (".parquet", ".csv", ".jsonl", ".ndjson"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet, .csv, .jsonl or .ndjson")
+    return Path(text)

@@ -1,0 +1,57 @@
+"""`clef explain`, and what `clef analyze` makes of its table."""
+
+import json
+
+import pytest
+
+pytest.importorskip("cv2", reason="needs opencv-python-headless")
+pytest.importorskip("matplotlib", reason="needs matplotlib")
+
+from clef.cli import FINE, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, main
+
+
+@pytest.fixture
+def face(test_data, monkeypatch):
+    photos = sorted((test_data / "photos").glob("*.jpg"))
+    yunet = test_data / "weights" / "face_detection_yunet.onnx"
+    if not (photos and yunet.is_file()):
+        pytest.skip("needs photos and YuNet's file in CLEF_TEST_DATA")
+    monkeypatch.setenv("CLEF_YUNET", str(yunet))
+    return photos[0]
+
+
+def explain(*arguments):
+    return main(["explain", *map(str, arguments)])
+
+
+def test_it_draws_a_picture_and_writes_scores_by_id_and_by_name(face, tmp_path, capsys):
+    picture, numbers = tmp_path / "e.png", tmp_path / "e.json"
+    done = explain(face, "--label", "AU12", "--label", "Lips part", "-o", picture, "--json", numbers)
+    assert done == FINE and picture.stat().st_size > 10_000
+    assert "face 0: AU12" in capsys.readouterr().out
+    labels = json.loads(numbers.read_text())["faces"][0]["labels"]
+    assert [label["label"] for label in labels] == ["AU12", "AU25"]
+    assert all(0 <= label["score"] <= 1 for label in labels)
+    assert explain(face, "--label", "AU12", "-o", picture) == WRONG_USAGE  # it exists
+
+
+def test_it_says_what_is_wrong(tmp_path, capsys, face):
+    from PIL import Image
+
+    Image.new("RGB", (200, 200), (90, 90, 90)).save(tmp_path / "grey.png")
+    assert explain(tmp_path / "grey.png", "--label", "AU12", "-o", tmp_path / "e.png") == NOTHING_FOUND
+    assert explain(tmp_path / "none.png", "--label", "AU12", "-o", tmp_path / "e.png") == SOME_FAILED
+    assert explain(face, "--label", "AU99", "-o", tmp_path / "e.png") == WRONG_USAGE
+    assert "AU99" in capsys.readouterr().err
+    assert explain(face, "--label", "AU12", "-o", tmp_path / "e.gif") == WRONG_USAGE
+    assert not (tmp_path / "e.png").exists()
+
+
+def test_analyze_makes_summary_plots_and_overlay(face, tmp_path):
+    done = main(
+        ["analyze", str(face), "-o", str(tmp_path / "t.csv"), "--summary", str(tmp_path / "s.csv")]
+        + ["--plot", str(tmp_path / "plots"), "--overlay", str(tmp_path / "o.png")]
+    )
+    assert done == FINE
+    assert (tmp_path / "s.csv").read_text().count("AU12") == 1
+    assert (tmp_path / "o.png").stat().st_size > 10_000
