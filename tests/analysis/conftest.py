@@ -171,8 +171,8 @@ GROUPS = (
 
 
 def write_rows(path, rows):
-    """A table as `clef analyze` writes it, with the JSON beside it. rows: dicts with `source`, `frame`, `time_s` and, of
-    a face, `track_id` and the probabilities by label, "happiness" for both expressions; no probabilities: no crop."""
+    """A table as `clef analyze` writes it, with the JSON beside it. rows: dicts with `source`, `frame`, `time_s` and,
+    of a face, `track_id` and the probabilities by label, "happiness" for both expressions; none of them: no crop."""
     columns = table_columns(GROUPS)
     full = []
     for row in rows:
