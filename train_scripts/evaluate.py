@@ -29,6 +29,7 @@ from train_scripts.options import CorpusOptions, option, parse_options
 from train_scripts.predict import Features, extract_features, predict_logits
 from train_scripts.predictions import write_predictions
 from train_scripts.probes import KINDS, identity_probe, linear_probe
+from train_scripts.results import summarise_predictions, write_results
 from train_scripts.runtime import write_metrics
 from train_scripts.score_table import score_table
 from train_scripts.split_scores import fitted_predictions, full_scores
@@ -100,7 +101,8 @@ def evaluate_checkpoint(
         test: frames to score. None: the validation frames are scored, with nothing that was fitted on them and without
             identity probe.
         features: `extract_features` of the test frames, if at hand.
-        predictions_folder: where predictions.parquet is written, if anywhere; `fold` is noted in it.
+        predictions_folder: where predictions.parquet, and of test frames results.json and results.csv with 95 %
+            intervals, are written, if anywhere; `fold` is noted in them.
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
 
     Returns:
@@ -123,6 +125,8 @@ def evaluate_checkpoint(
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:
             write_predictions(predictions_folder, predictions)
+            if test is not None:
+                write_results(summarise_predictions([predictions], seed=seed), predictions_folder)
     if test is not None and identity:
         features = features or extract_features(model, test, processor, **run)
         try:

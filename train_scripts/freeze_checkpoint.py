@@ -57,6 +57,8 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
     model.save_pretrained(target)
     processor.save_pretrained(target)
     shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
+    if (run / "results.json").is_file():
+        shutil.copy(run / "results.json", target / "results.json")
     write_metrics(target, **(json.loads((run / "metrics.json").read_text()) | metrics))
     return target
 
