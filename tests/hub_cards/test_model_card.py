@@ -165,7 +165,7 @@ def _number(text):
 def written(value):
     """The ways in which a card may write a number of the files."""
     shares = {f"{100 * value:.1f}", f"{100 * value:.2f}", f"{100 * value:g}"} if 0 <= value <= 1 else set()
-    return {str(value), f"{value:g}", f"{value:,}", f"{value:,.0f}", f"{value:.3f}"} | shares
+    return {str(value), f"{value:g}", f"{value:,}", f"{value:,.0f}", f"{value:.1f}", f"{value:.3f}"} | shares
 
 
 def numbers_of(folder):

@@ -80,4 +80,6 @@ def test_the_card_is_what_its_files_render():
     from hub_cards.measured import read_measured
     from hub_cards.model_card import render_model_card
 
-    assert (FOLDER / "README.md").read_text() == render_model_card(read_measured(FOLDER))
+    picture = "calibration.png"
+    assert (FOLDER / picture).is_file()
+    assert (FOLDER / "README.md").read_text() == render_model_card(read_measured(FOLDER), picture=picture)
