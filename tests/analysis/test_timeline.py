@@ -124,7 +124,7 @@ def test_the_picture_shows_what_is_there(tmp_path, make_table):
     assert colour(0.6, 2, 0.6) == strong and colour(0.3, 2, 0.6) == (255, 255, 255)
     assert colour(0.3, 2, 0.06) == pale
     assert colour(1.22, 1, 0.8) == strong  # the blink of a single frame
-    assert colour(1.7, 2, 0.6) == (236, 236, 236)  # nobody is there
+    assert colour(1.6, 2, 0.6) == (236, 236, 236)  # nobody is there; the words for it are in the middle
     # No text runs into another.
     drawn = [text for text in [*figure.texts, *axes.get_yticklabels()] if text.get_text()]
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in drawn]
