@@ -68,16 +68,21 @@ def draw_overlays(table: str | Path, sources: list[Source], output: str | Path) 
 
 
 def check_overlay_path(output: Path, sources: list[Source]) -> None:
-    """Raises ValueError where `output` can not be what `sources` become."""
+    """Raises ValueError where `output` can not be what `sources` become, or would replace one of them."""
     suffix = output.suffix.lower()
-    if suffix not in (".mp4", ".png"):
-        if suffix and not output.is_dir():
-            raise ValueError(f"got {str(output)!r} for the overlay; expected .mp4, .png for a picture, or a folder.")
-        return
-    if len(sources) > 1:
+    whole = suffix in (".mp4", ".png")
+    if not whole and suffix and not output.is_dir():
+        raise ValueError(f"got {str(output)!r} for the overlay; expected .mp4, .png for a picture, or a folder.")
+    if whole and len(sources) > 1:
         raise ValueError(f"{str(output)!r} is one file for {len(sources)} inputs; name a folder.")
-    if sources and sources[0].kind == CAMERA:
+    if whole and sources and sources[0].kind == CAMERA:
         raise ValueError("pictures of a camera are not kept, so nothing can be drawn over them.")
+    for source in sources:
+        if source.path is None:
+            continue
+        path = source.path.resolve()
+        if (path if whole else path.parent) == output.resolve():
+            raise ValueError(f"the overlay at {str(output)!r} would replace {source.name!r}; name another place.")
 
 
 def _most_faces(table: Path, about: TableAbout) -> dict[str, int]:

@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len({path.resolve() for path in outputs}) < len(outputs):
         return fail("explain", f"{str(arguments.output)!r} cannot be both the picture and the JSON.")
     for path in outputs:
+        if path.resolve() == Path(arguments.image).resolve():
+            return fail("explain", f"{str(path)!r} is the image itself; choose another name.")
         if path.exists() and not arguments.overwrite:
             return fail("explain", f"{str(path)!r} exists; throw it away with --overwrite, or choose another name.")
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import glob
 import sys
 from pathlib import Path
 
@@ -49,9 +50,28 @@ def problem_with(arguments: argparse.Namespace, sources: list) -> str | None:
     for path in files:
         if path.is_file() and not replaced:
             return f"{str(path)!r} exists; make it anew with --resume or --overwrite, or choose another name."
+    if not replaced and (there := _made_before(arguments, sources)):
+        return f"{str(there)!r} exists; make it anew with --resume or --overwrite, or choose another folder."
     named = [path.resolve() for path in (arguments.output, *files)]
     if len(set(named)) < len(named):
         return f"{str(arguments.output)!r} and what is made of it need different names."
+    return None
+
+
+def _made_before(arguments: argparse.Namespace, sources: list) -> Path | None:
+    """A file in the folders of overlays or timelines that would be replaced."""
+    from analysis.outputs import FileNames
+
+    names = FileNames()
+    for source in sources:
+        stem = names.stem(source.name)
+        found = []
+        if arguments.overlay is not None and arguments.overlay.is_dir():
+            found += [path for suffix in (".mp4", ".png") if (path := arguments.overlay / f"{stem}{suffix}").exists()]
+        if arguments.plot is not None:
+            found += arguments.plot.glob(f"{glob.escape(stem)}-track*.png")
+        if found:
+            return found[0]
     return None
 
 

@@ -55,3 +55,30 @@ def test_analyze_makes_summary_plots_and_overlay(face, tmp_path):
     assert done == FINE
     assert (tmp_path / "s.csv").read_text().count("AU12") == 1
     assert (tmp_path / "o.png").stat().st_size > 10_000
+
+
+def test_what_exists_is_refused_and_the_table_not_begun(face, tmp_path, capsys):
+    common = ["analyze", str(face), "-o", str(tmp_path / "t.csv")]
+    (tmp_path / "drawn").mkdir()
+    taken = {
+        "--summary": tmp_path / "s.csv",
+        "--overlay": tmp_path / "o.png",
+        "--plot": tmp_path / "drawn" / f"{face.stem}-track0.png",
+    }
+    for option, path in taken.items():
+        path.write_text("kept")
+        value = path.parent if option == "--plot" else path
+        assert main([*common, option, str(value)]) == WRONG_USAGE
+        assert "exists" in capsys.readouterr().err and path.read_text() == "kept"
+    (tmp_path / "drawn" / f"{face.stem}.png").write_text("kept")
+    assert main([*common, "--overlay", str(tmp_path / "drawn")]) == WRONG_USAGE
+    assert main([*common, "--overlay", str(face.parent)]) == WRONG_USAGE
+    assert "would replace" in capsys.readouterr().err
+    assert main([*common, "--summary", str(tmp_path / "t.csv")]) == WRONG_USAGE
+    assert not (tmp_path / "t.csv").exists()
+    assert main([*common, "--summary", str(taken["--summary"]), "--overwrite"]) == FINE
+    assert taken["--summary"].read_text() != "kept"
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(face.read_bytes())
+    assert explain(copy, "--label", "AU12", "-o", copy, "--overwrite") == WRONG_USAGE
+    assert copy.read_bytes() == face.read_bytes()
