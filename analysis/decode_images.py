@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from analysis.frames import Frame, SourceError, refuse_too_large
+from analysis.frames import LARGEST_PICTURE, Frame, SourceError, refuse_too_large
 from processing.image_reading_clef import to_rgb_image
 
 # Formats whose further pictures are frames or pages. Those of JPEG-based files (MPO) are previews and depth maps.
@@ -49,6 +49,8 @@ def read_image(path: Path) -> Iterator[Frame]:
 def _reason(error: BaseException, path: Path) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is in none of the formats that Pillow knows"
+    if isinstance(error, Image.DecompressionBombError):  # Pillow has a limit of its own
+        return f"it has more than {LARGEST_PICTURE // 1_000_000} million pixels, the most taken. Make it smaller first"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).replace(str(path), path.name) or type(error).__name__

@@ -86,13 +86,13 @@ class _Damage:
         if self.broke_off:
             found.append(f"reading broke off ({self.broke_off})")
         if self.packets:
-            found.append(f"{self.packets} packets could not be decoded")
+            found.append(f"{_counted(self.packets, 'packet')} could not be decoded")
         if self.frames:
-            found.append(f"{self.frames} frames are damaged")
+            found.append(f"{_counted(self.frames, 'frame')} {'is' if self.frames == 1 else 'are'} damaged")
         if self.missing > MISSING_END:
             found.append(f"the last {self.missing:.2f} s that its header promises are missing")
         if found:
-            raise SourceError(f"{' and '.join(found)}; {frames} frames could be read")
+            raise SourceError(f"{' and '.join(found)}; {_counted(frames, 'frame')} could be read")
 
 
 def _decoded(container, stream, damage: _Damage, av) -> Iterator[tuple]:
@@ -120,6 +120,10 @@ def _decoded(container, stream, damage: _Damage, av) -> Iterator[tuple]:
             yield frame, heapq.heappop(waiting) if waiting else frame.pts
         if packet is None:
             return
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _picture(frame, aspect) -> np.ndarray:

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from analysis.decode_images import read_image
+from analysis.frames import SourceError
 from analysis.model import FaceClassifier, load_classifier
 from analysis.quality import FaceQuality, face_quality
+from analysis.sources import NO_FILE, is_no_file
+from analysis.stages import DETECTION_SIZE
 from modeling_clef.relevance_clef import relevance_map
 from processing.face_alignment_clef import Face, FaceDetector, align_face, crop_matrix
 from processing.face_detection_clef import find_detector
@@ -133,10 +136,12 @@ def explain_image(
     Raises:
         analysis.frames.SourceError: no image. And what `Explainer` and `find_detector` raise.
     """
+    if is_no_file(Path(image)):
+        raise SourceError(NO_FILE)
     picture = next(read_image(Path(image))).image
     if isinstance(detector, str):
         name, path = ("yunet", detector) if detector.endswith(".onnx") else (detector, None)
-        detector = find_detector(name, path)
+        detector = find_detector(name, path, DETECTION_SIZE)  # as `analyze`: other crops have other scores
     return Explainer(labels, model, device).explain(picture, detector, max_faces)
 
 

@@ -46,8 +46,8 @@ class Journal:
         agreement: the part of `metadata` that a resumed run must agree with, as a function of it.
 
     Raises (on entering):
-        FileExistsError: there is a table or an unfinished run, and neither `resume` nor `overwrite` says what to do; or
-            another process writes this output.
+        FileExistsError: there is a table or an unfinished run, and neither `resume` nor `overwrite` says what to do; a
+            folder has that name, or no folder can lie above it; or another process writes this output.
         ResumeError: `resume` with other settings than before, or a table without the JSON that belongs to it.
     """
 
@@ -70,6 +70,11 @@ class Journal:
         self._flushed_at = time.monotonic()
 
     def __enter__(self) -> "Journal":
+        if self.output.is_dir():
+            raise FileExistsError(f"{str(self.output)!r} is a folder; choose another name.")
+        above = next(path for path in self.output.absolute().parents if path.exists())
+        if not above.is_dir():
+            raise FileExistsError(f"{str(above)!r} is no folder, so nothing can lie in it; choose another name.")
         if not (self._resume or self._overwrite):
             for path, what in ((self.output, "a table"), (self.folder, "an unfinished run")):
                 if path.exists():

@@ -204,7 +204,7 @@ class Pipeline:
                     elif isinstance(item, _Begin):
                         finder.reading = item.source.name
                     window.append(item)
-                    while window and (len(window) > self.threads or not isinstance(window[0], Future)):
+                    while window and (len(window) > 2 * self.threads or not isinstance(window[0], Future)):
                         finder.settle(window.popleft())
                 while window:
                     finder.settle(window.popleft())

@@ -21,6 +21,7 @@ from analysis.model import FaceClassifier, load_classifier
 from analysis.pipeline import DONE, FAILED, INCOMPLETE, Batch, Cursor, Pipeline, SourceReport
 from analysis.rows import batch_table, table_columns, table_schema
 from analysis.sources import CAMERA, FoundSources, Problem, Source, find_sources
+from analysis.stages import DETECTION_SIZE
 from analysis.writers import rows_of, table_format
 from processing.face_detection_clef import FaceDetector, find_detector
 
@@ -107,6 +108,7 @@ class Analysis:
             },
             "run": {
                 "device": str(classifier.device),
+                "backend": classifier.backend,
                 "batch_size": self.batch_size,
                 "threads": self.threads,
             },
@@ -124,8 +126,9 @@ def analyze(
     stop: float | None = None,
     max_faces: int | None = None,
     detector: str | FaceDetector = "auto",
-    detection_size: int = 480,
+    detection_size: int = DETECTION_SIZE,
     device: str | None = None,
+    backend: str = "torch",
     batch_size: int = 16,
     threads: int | None = None,
 ) -> Analysis:
@@ -151,6 +154,7 @@ def analyze(
             cut from the whole picture. 480 finds faces from about a thirtieth of the picture's width and takes YuNet
             about 12 ms on one core; more finds smaller ones and takes longer.
         device: where the model runs; default: the GPU if there is one.
+        backend: what runs it, "torch" or "onnx"; see `analysis.model.load_classifier`.
         batch_size: a batch is encoded as soon as it holds so many faces.
         threads: how many look for faces, and run the model where there is no GPU; default: one a processor core.
 
@@ -161,7 +165,7 @@ def analyze(
 
     Raises:
         ValueError: an option is out of range, or does not fit the checkpoint. FileNotFoundError: no such checkpoint or
-        detector. ImportError: OpenCV is missing.
+        detector. ImportError: OpenCV is missing, or what the backend needs.
     """
     span = Span(every, start, stop)
     for name, value in (("max_faces", max_faces), ("batch_size", batch_size), ("threads", threads)):
@@ -170,7 +174,7 @@ def analyze(
     make_detector, about_detector = _detector_maker(detector, detection_size)
     if not isinstance(detector, str):
         threads = 1
-    classifier = load_classifier(model, labels, device)
+    classifier = load_classifier(model, labels, device, backend)
     return Analysis(
         find_sources(inputs),
         classifier,
@@ -189,7 +193,7 @@ class Outcome:
 
     done, incomplete, failed: how many sources of this run. skipped: how many an earlier run had finished. frames,
     frames_with_face, faces: of this run. rows: in the table, those of earlier runs too. seconds: this run took.
-    problems: what went wrong, and where.
+    problems: what went wrong, and where; of sources of an earlier run, what is missing of them.
     """
 
     done: int = 0
@@ -228,7 +232,7 @@ def analyze_to_file(
     with Journal(output, schema, analysis.metadata, _agreement, resume, overwrite) as journal:
         _end_recording(journal)
         pending, skipped = _pending(analysis.found.sources, journal)
-        outcome = Outcome(skipped=skipped, problems=list(analysis.found.problems))
+        outcome = Outcome(skipped=skipped, problems=[*analysis.found.problems, *_earlier_problems(analysis, journal)])
         pipeline = analysis.start(pending, journal.cursor)
         bar = _progress_bar(pending, analysis.span, journal.cursor, progress)
         try:
@@ -302,6 +306,12 @@ def _pending(sources: Sequence[Source], journal: Journal) -> tuple[list[Source],
     return pending, skipped
 
 
+def _earlier_problems(analysis: Analysis, journal: Journal) -> list[Problem]:
+    """Of sources that an earlier run could read in part only: their rows are in the table, so it is said again."""
+    reports = [journal.done.get(source.name) for source in analysis.found.sources]
+    return [Problem(report.source, report.problem) for report in reports if report is not None and report.problem]
+
+
 def _refuse_changed(source: Source, before: SourceReport) -> None:
     if source.kind != CAMERA and source.fingerprint() != before.fingerprint:
         raise ResumeError(
@@ -328,7 +338,7 @@ def _progress_bar(sources: Sequence[Source], span: Span, cursor: Cursor | None, 
     return tqdm(
         total=None if None in counts else sum(counts),
         initial=cursor.report.frames if cursor else 0,
-        unit="frame",
+        unit=" frames",
         desc="analysing",
         disable=not shown,
         dynamic_ncols=True,

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 LIST_SUFFIX = ".txt"
 IMAGE, VIDEO, CAMERA = "image", "video", "camera"
+NO_FILE = "is a pipe, socket or device, no file; copy it to a file first"
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
 
 def _add(given: str | os.PathLike | int, found: FoundSources, seen: set[str], within_list: bool) -> None:
     text = os.fspath(given) if isinstance(given, os.PathLike) else str(given)
+    if not text:
+        found.problems.append(Problem("''", "an input without a name"))
+        return
     path = Path(text)
     try:
-        if text and path.is_dir():
+        if path.is_dir():
             _add_folder(path, found, seen)
-        elif text and path.exists():
-            if path.suffix.lower() != LIST_SUFFIX:
+        elif path.exists():
+            if path.suffix.lower() != LIST_SUFFIX or is_no_file(path):
                 _add_file(path, found, seen)
             elif within_list:
                 found.problems.append(Problem(shown(path), "a list within a list is not read; name it as an input"))
@@ -118,6 +123,9 @@ def _add_source(source: Source, identity: str, found: FoundSources, seen: set[st
 
 
 def _add_file(path: Path, found: FoundSources, seen: set[str]) -> None:
+    if is_no_file(path):  # whoever opens a pipe that nobody writes to waits for ever
+        found.problems.append(Problem(shown(path), NO_FILE))
+        return
     _add_source(Source(shown(path), _kind(path), path=path), os.path.abspath(path), found, seen)
 
 
@@ -163,6 +171,16 @@ def _add_list(path: Path, found: FoundSources, seen: set[str]) -> None:
         found.problems.append(Problem(shown(path), "the list names no file"))
     for entry in entries:
         _add(entry if entry.isdecimal() else path.parent / entry, found, seen, within_list=True)
+
+
+def is_no_file(path: Path) -> bool:
+    """Whether something lies there that is neither a file nor a folder. Files that cannot be looked at count as files:
+    why they cannot be read is told when they are."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _kind(path: Path) -> str:

@@ -13,6 +13,9 @@ from analysis.quality import FaceQuality, face_quality
 from processing.face_alignment_clef import CropRecipe, align_face
 from processing.face_detection_clef import Face, FaceDetector
 
+# Pixels of the longer side of the picture that faces are looked for in, unless asked otherwise.
+DETECTION_SIZE = 480
+
 
 @dataclass
 class FoundFace:

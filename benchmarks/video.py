@@ -8,8 +8,10 @@ Clips with one face and with three are rendered once and kept in a folder (`--cl
 
 Each part runs alone, with nothing else at work, in as many threads as the pipeline gives it; where that is more than
 one, in one thread too. Parts that together want more threads than there are cores cannot all keep the rate they have
-alone: "what the cores allow" is the cores over the processor time that the parts need for a frame. A checkpoint is
-loaded before the clock starts.
+alone: "what the cores allow" is the cores over the processor time that the parts need for a frame. A part alone has all
+cores for itself and, but for decoding, takes what it works on from memory; the whole shares the cores among all parts,
+so it cannot keep the rate of a part that fills them. The largest share that it could reach, if no core were ever idle
+and handing over cost nothing, is given beside the one that it reaches. A checkpoint is loaded before the clock starts.
 
 The face model is found as `load_corpus` finds it, YuNet by CLEF_YUNET or in the Hub's cache. Figures are medians of
 several rounds, each of which measures everything one after the other, so that shares are of one time; a busy machine
@@ -197,6 +199,8 @@ def measure(clip: Path, faces: int, frames: int, threads: int, rounds: int, fold
     allowed = 1e3 * available_cores() / needed
     slowest = min(used, key=rates.get)
     slowest_single = min(single, key=rates.get)
+    # By processor time, which tells the rate of a part that fills its cores also where others use them meanwhile.
+    filled = min(threads, available_cores()) if slowest.endswith(("thread", "threads")) else 1
 
     def share(of: Callable[[dict[str, Timing]], float]) -> float:
         return float(np.median([found[whole].frames_a_second / of(found) for found in measured]))
@@ -208,6 +212,7 @@ def measure(clip: Path, faces: int, frames: int, threads: int, rounds: int, fold
         "processor_ms_a_frame": processor,
         "slowest_part": slowest,
         "share_of_slowest_part": share(lambda found: found[slowest].frames_a_second),
+        "largest_share_the_cores_allow": min(1.0, processor[slowest] / filled * available_cores() / needed),
         "slowest_part_in_one_thread": slowest_single,
         "share_of_slowest_part_in_one_thread": share(lambda found: found[slowest_single].frames_a_second),
         "frames_a_second_the_cores_allow": allowed,
@@ -308,6 +313,7 @@ def print_result(result: dict) -> None:
         print(f"  {'what the cores allow':38}{clip['frames_a_second_the_cores_allow']:8.1f} frames a second")
         print(f"  {'share of what the cores allow':38}{clip['share_of_what_the_cores_allow']:8.2f}")
         print(f"  {'processor time of parts over whole':38}{clip['processor_time_of_parts_over_whole']:8.2f}")
+        print(f"  {'largest share that the cores allow':38}{clip['largest_share_the_cores_allow']:8.2f}")
         for key in ("slowest_part", "slowest_part_in_one_thread"):
             print(f"  {'share of ' + clip[key]:38}{clip[f'share_of_{key}']:8.2f}")
     for name, value in result["peak_memory_mb"].items():

@@ -21,8 +21,8 @@ from .face_detection_clef import (
     YuNetDetector,
     find_detector,
     opencv,
+    upright_pixels,
 )
-from .image_reading_clef import to_rgb_image
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ def align_face(image: Any, points: Sequence, size: int, recipe: CropRecipe = EYE
     # OpenCV counts from the centre of the first pixel.
     fine[:, 2] += fine[:, :2] @ [0.5, 0.5] - 0.5
     side = (size * samples, size * samples)
-    picture = np.asarray(to_rgb_image(image))
-    warped = cv2.warpAffine(picture, fine, side, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpAffine(upright_pixels(image), fine, side, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
 
 

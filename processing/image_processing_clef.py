@@ -63,6 +63,9 @@ class CLEFImageProcessor(PilBackend):
         crop_recipe: the version of the crop geometry that the checkpoint was trained on. It is recorded; a call may
             pass the recipe its images were cut by, and is refused when that is another one.
 
+    JPEG files given by their path are decoded at a half, a quarter or an eighth of their size where that leaves at
+    least twice the pixels that resizing keeps, which takes a fraction of the time.
+
     A call takes one image or a list: PIL images of any mode, arrays or tensors of shape (H, W), (H, W, C) or (C, H, W)
     with 1, 3 or 4 channels, paths and URLs; a 4-D array or tensor is a batch. 8-bit values are 0..255, 16-bit values
     0..65535, floats in [0, 1], and everything is brought to 8 bits, as in an image file. Transparent parts become
@@ -181,7 +184,9 @@ class CLEFImageProcessor(PilBackend):
         return RECIPES[self.crop_recipe]
 
     def process_image(self, image: Any, input_data_format: str | None = None, **kwargs: Any) -> np.ndarray:
-        return np.moveaxis(np.asarray(to_rgb_image(image, input_data_format)), -1, 0)
+        size = kwargs.get("size") if kwargs.get("do_resize") else None
+        least_side = None if size is None else max(size.height, size.width)
+        return np.moveaxis(np.asarray(to_rgb_image(image, input_data_format, least_side)), -1, 0)
 
     def _prepare_images_structure(self, images: Any, expected_ndims: int = 3) -> list:
         return list_of_images(images)
@@ -217,8 +222,8 @@ class CLEFImageProcessor(PilBackend):
         processed = []
         for image in images:
             if do_resize:
-                image = self.resize(image, size, resample)
-            pixels = torch.from_numpy(image.astype(np.float32))
+                image = _resize(image, size, resample)
+            pixels = torch.from_numpy(image.astype(np.float32, order="C"))
             if do_rescale:
                 pixels = pixels * rescale_factor
             if do_normalize:
@@ -228,6 +233,14 @@ class CLEFImageProcessor(PilBackend):
             sizes = sorted({f"{image.shape[1]}x{image.shape[2]}" for image in processed})
             raise ValueError(f"images of different sizes ({', '.join(sizes)}) cannot be stacked without `do_resize`.")
         return BatchFeature({"pixel_values": processed}, tensor_type=return_tensors)
+
+
+def _resize(image: np.ndarray, size: Any, resample: Any) -> np.ndarray:
+    """(3, H, W) uint8 to (3, size.height, size.width), as `PilBackend.resize` does, without its way through several
+    copies. `image` is a view of (H, W, 3), as `process_image` makes it: Pillow then reads it where it lies."""
+    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
+    resized = picture.resize((size.width, size.height), PILImageResampling.BILINEAR if resample is None else resample)
+    return np.moveaxis(np.asarray(resized), -1, 0)
 
 
 def _normalize(pixels: torch.Tensor, per_image: bool, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

@@ -19,23 +19,29 @@ import gradio as gr
 
 from clef_space.about import about_page, read_metrics
 from clef_space.faces_view import faces_page
-from clef_space.limits import PICTURE_BYTES, VIDEO_BYTES
+from clef_space.limits import UPLOAD_BYTES
 from clef_space.pages import EXAMPLES, endpoints, picture_tab, video_tab, webcam_tab, words_tab
-from clef_space.parts import message
+from clef_space.parts import message, text
 from clef_space.recogniser import Recogniser, default_checkpoint
 from clef_space.service import Service
 
 HERE = Path(__file__).resolve().parent
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the visitor's own machine
 EMPTY = "Choose a picture: upload, paste, or take one with the camera."
-HEADER = """<header class="clef-header"><h1>What is this face doing?</h1><p>Give a picture. You see which facial
-movements are in it, such as raised brows or pulled lip corners, which expression they amount to, and how sure that
-is.</p></header>"""
+HEADER = """<header class="clef-header"><h1>What is this face doing?</h1><p>Choose a picture: see which movements are
+in the face, such as raised brows, which expression it resembles, and how sure the model is. Nothing you send is
+kept.</p></header>"""
+COARSE = (
+    "The face finder’s file (YuNet) is missing here. A simpler one stands in: it misses small, turned and tilted "
+    "faces, and cuts the others out less exactly, so every number below is less reliable."
+)
 
 
 def build(service: Service, metrics: dict) -> gr.Blocks:
     with gr.Blocks(title="CLEF: facial behaviour in words", analytics_enabled=False, delete_cache=(60, 900)) as page:
         gr.HTML(HEADER)
+        if service.recogniser.finds_coarsely:
+            gr.HTML(f'<p class="clef-warning" role="note">{text(COARSE)}</p>', elem_id="clef-coarse")
         with gr.Tabs():
             with gr.Tab("Picture"):
                 picture_tab(service, first_result(service))
@@ -83,7 +89,7 @@ def launch(page: gr.Blocks, **options):
         head=f"<script>{script}</script>",
         footer_links=["api"],
         quiet=True,
-        max_file_size=max(PICTURE_BYTES, VIDEO_BYTES) + 1,
+        max_file_size=UPLOAD_BYTES,
         allowed_paths=[str(EXAMPLES)],
         ssr_mode=False,
         enable_monitoring=False,

@@ -39,6 +39,19 @@
     unlight(face);
   }
 
+  // --- the camera's stream stops for good ---
+  // Its time is over: the server has let go, and Gradio's camera begins anew within a moment, which this ends.
+  window.clefStopCamera = () => {
+    const button = document.querySelector("#clef-camera button[aria-label='capture photo']");
+    if (!button) return;
+    let looks = 30;
+    const look = setInterval(() => {
+      if (!button.querySelector("[title='start recording']")) button.click();
+      else if (!--looks) clearInterval(look);
+    }, 100);
+    button.addEventListener("click", () => clearInterval(look), { once: true }); // also when a person begins anew
+  };
+
   // --- numbers ---
   const cell = (value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   function table(numbers, separator) {

@@ -1,58 +1,144 @@
 """Resumable training state as safetensors and JSON: nothing here is ever unpickled.
 
 A checkpoint is a folder `checkpoints/step_00000100` with the weights that train, buffers, their moving averages (if
-any are kept), optimizer state and, per process, the random generators' state. Order of data, augmentation and learning
-rate are functions of the step, so that there is nothing of them to store.
+any are kept), optimizer state and the random generators' state of every process. Order of data, augmentation and
+learning rate are functions of the step, so that there is nothing of them to store.
+
+It is written beside, under a name of its own, brought to the disk, and renamed; `checksums.json` holds the SHA-256 of
+every file. One that is not what its checksums say is never loaded: it is put aside, and the one before it is.
 """
 
+import hashlib
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 
 from train_scripts.ema import WeightAverage
+from train_scripts.failures import WRITE_ERRORS, explained_write_errors, tell
+from train_scripts.sharding import full_tensors, is_sharded, shards_like
 
 KEEP = 2
+CHECKSUMS = "checksums.json"
 
 
 def save_checkpoint(
-    folder: Path, step: int, accelerator: Accelerator, model, optimizer, average: WeightAverage | None = None
-) -> None:
-    """Writes a checkpoint atomically and removes all but the newest `KEEP`. Called by every process."""
-    final = Path(folder, "checkpoints", f"step_{step:08d}")
-    partial = final.with_name(final.name + ".partial")
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file(training_state(accelerator.unwrap_model(model)), partial / "model.safetensors")
-        if average is not None:
-            save_file(average.state_dict(), partial / "average.safetensors")
+    folder: Path,
+    step: int,
+    accelerator: Accelerator,
+    model,
+    optimizer,
+    average: WeightAverage | None = None,
+    corrupt_draws: dict[int, int] | None = None,
+) -> bool:
+    """Writes a checkpoint atomically and removes all but the newest `KEEP`. Called by every process.
+
+    Args:
+        corrupt_draws: of all processes, see `CorruptImages`.
+
+    Returns:
+        whether it was written. If it could not be (a full disk), that is said, the earlier ones stay, and the run can
+        go on.
+    """
+    inner, random = accelerator.unwrap_model(model), _random_states(accelerator)
+    files = {"random": random}
+    # Sharded tensors are brought together by all processes; otherwise only the main one needs copies.
+    if accelerator.is_main_process or is_sharded(inner):
         state = optimizer.state_dict()
         tensors = {f"{key}.{name}": t for key, slots in state["state"].items() for name, t in slots.items()}
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial / "optimizer.safetensors"
-        )
-        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-        progress = {"step": step, "num_processes": accelerator.num_processes}
-        (partial / "state.json").write_text(
-            json.dumps({**progress, "param_groups": state["param_groups"], "scaler": scaler})
-        )
-    accelerator.wait_for_everyone()
-    save_file(_random_state(), partial / f"random_{accelerator.process_index}.safetensors")
-    accelerator.wait_for_everyone()
+        files |= {"model": training_state(inner), "optimizer": full_tensors(tensors)}
+        if average is not None:
+            files["average"] = full_tensors(average.averages)
+    written = True
     if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for old in sorted(final.parent.glob("step_????????"))[:-KEEP]:
-            shutil.rmtree(old)
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+        progress = {
+            "step": step,
+            "num_processes": accelerator.num_processes,
+            "corrupt_draws": {str(row): count for row, count in (corrupt_draws or {}).items()},
+            "param_groups": state["param_groups"],
+            "scaler": scaler,
+        }
+        final = Path(folder, "checkpoints", f"step_{step:08d}")
+        try:
+            _write(final, files, progress)
+            for old in sorted(final.parent.glob("step_????????"))[:-KEEP]:
+                shutil.rmtree(old)
+        except WRITE_ERRORS as error:
+            written = False
+            kept = ", ".join(path.name for path in sorted(final.parent.glob("step_????????"))) or "none"
+            tell(
+                f"\nCHECKPOINT NOT WRITTEN at step {step}: {error}. The run goes on; checkpoints on disk: {kept}. "
+                "Make room."
+            )
+    accelerator.wait_for_everyone()
+    return written
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run folder."""
-    return max(Path(folder, "checkpoints").glob("step_????????"), default=None)
+def newest_checkpoint(folder: Path, say: Callable = print) -> Path | None:
+    """The newest checkpoint of a run folder that is as it was written; `say` prints what is wrong with newer ones."""
+    for checkpoint in sorted(Path(folder, "checkpoints").glob("step_????????"), reverse=True):
+        fault = damage(checkpoint)
+        if fault is None:
+            return checkpoint
+        say(f"{checkpoint} is damaged and is not used: {fault}")
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, None if nothing."""
+    try:
+        expected = json.loads((checkpoint / CHECKSUMS).read_text())
+    except (OSError, ValueError) as error:
+        return f"{CHECKSUMS} cannot be read ({error})"
+    for name, digest in expected.items():
+        try:
+            found = _digest(checkpoint / name)
+        except OSError as error:
+            return f"{name} cannot be read ({error})"
+        if found != digest:
+            return f"{name} is not what was written (checksum)"
+    return None
+
+
+def choose_checkpoint(folder: Path, accelerator: Accelerator, resume: bool) -> Path | None:
+    """The checkpoint that a run starts from, the same on every process, which all call this.
+
+    What an earlier process left half written is removed. Damaged checkpoints get the ending `.damaged`, and a run that
+    starts anew puts those of an earlier run into `checkpoints.before`, so that none is taken for this run's.
+
+    Raises:
+        FileNotFoundError: another process does not see the checkpoint.
+    """
+    chosen = [None]
+    if accelerator.is_main_process:
+        checkpoints = Path(folder, "checkpoints")
+        for partial in checkpoints.glob("*.partial"):
+            shutil.rmtree(partial)
+        if resume:
+            chosen[0] = newest_checkpoint(folder, accelerator.print)
+            for path in sorted(checkpoints.glob("step_????????")):
+                if chosen[0] is None or path.name > chosen[0].name:
+                    _replace_folder(path, path.with_name(path.name + ".damaged"))
+            found = chosen[0]
+            accelerator.print(f"resumed from {found}" if found else "nothing to resume from: starting anew")
+        elif any(checkpoints.glob("step_????????")):
+            before = checkpoints.with_name("checkpoints.before")
+            _replace_folder(checkpoints, before)
+            accelerator.print(f"starting anew: the checkpoints of an earlier run are now in {before}")
+    checkpoint = broadcast_object_list(chosen)[0]
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise FileNotFoundError(
+            f"process {accelerator.process_index} does not see {checkpoint}, from which process 0 resumes: `output` "
+            "has to be a folder that all machines share."
+        )
+    return checkpoint
 
 
 def load_checkpoint(
@@ -70,14 +156,14 @@ def load_checkpoint(
             f"{accelerator.num_processes}. Launch the same number, or start anew in another output folder."
         )
     inner = accelerator.unwrap_model(model)
-    expected = set(training_state(inner))
-    weights = load_file(checkpoint / "model.safetensors", device=str(accelerator.device))
-    if set(weights) != expected:
+    known = _training_tensors(inner)
+    weights = load_file(checkpoint / "model.safetensors")
+    if set(weights) != set(known):
         raise ValueError(
-            f"{checkpoint} holds other weights than this model: {sorted(expected ^ set(weights))[:5]} … "
+            f"{checkpoint} holds other weights than this model: {sorted(set(known) ^ set(weights))[:5]} … "
             "Resume with the options the run was started with."
         )
-    inner.load_state_dict(weights, strict=False)
+    inner.load_state_dict(shards_like(weights, known), strict=False)
     averages = checkpoint / "average.safetensors"
     if averages.exists() != (average is not None):
         raise ValueError(
@@ -85,10 +171,13 @@ def load_checkpoint(
             "with the ema_decay the run was started with."
         )
     if average is not None:
-        average.load_state_dict(load_file(averages))
+        average.load_state_dict(shards_like(load_file(averages), average.averages))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict] = {}
     for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
         key, slot = name.split(".", 1)
+        if tensor.ndim:  # the step count is no tensor of the parameter's shape
+            tensor = shards_like({slot: tensor}, {slot: parameters[int(key)]})[slot]
         slots.setdefault(int(key), {})[slot] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": state["param_groups"]})
     if accelerator.scaler is not None and state["scaler"]:
@@ -96,21 +185,99 @@ def load_checkpoint(
     return state["step"]
 
 
+def corrupt_draws_of(checkpoint: Path) -> dict[int, int]:
+    """How often which row's image could not be decoded until this checkpoint, on all processes."""
+    draws = json.loads((checkpoint / "state.json").read_text())["corrupt_draws"]
+    return {int(row): count for row, count in draws.items()}
+
+
 def restore_random_state(checkpoint: Path, accelerator: Accelerator) -> None:
-    state = load_file(checkpoint / f"random_{accelerator.process_index}.safetensors")
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+    # Copies: torch reads from the beginning of a tensor's memory, whichever part of it the tensor is.
+    states = {
+        kind: state[accelerator.process_index].clone()
+        for kind, state in load_file(checkpoint / "random.safetensors").items()
+    }
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def training_state(model) -> dict[str, torch.Tensor]:
-    """Weights that train, and buffers; frozen weights come from where the run got them."""
+    """Weights that train, and buffers, on the CPU and whole; frozen weights come from where the run got them.
+
+    Of a sharded model, every process has to call this.
+    """
+    return full_tensors(_training_tensors(model))
+
+
+def save_finished(folder: Path, *parts) -> None:
+    """`save_pretrained` of a model, a processor … so that a kill leaves no half-written file, the weights last.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder = Path(folder)
+    partial = folder / "finished.partial"
+    with explained_write_errors(f"the trained model in {folder}"):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for part in parts:
+            part.save_pretrained(partial)
+        for path in sorted(partial.iterdir(), key=lambda path: path.suffix == ".safetensors"):
+            _to_disk(path)
+            os.replace(path, folder / path.name)
+        partial.rmdir()
+
+
+def _write(final: Path, files: dict[str, dict[str, torch.Tensor]], progress: dict) -> None:
+    partial = final.with_name(final.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, tensors in files.items():
+            save_file(tensors, partial / f"{name}.safetensors")
+        (partial / "state.json").write_text(json.dumps(progress))
+        checksums = {path.name: _digest(path) for path in sorted(partial.iterdir())}
+        (partial / CHECKSUMS).write_text(json.dumps(checksums, indent=2))
+        for path in (*partial.iterdir(), partial):
+            _to_disk(path)
+        _replace_folder(partial, final)
+        _to_disk(final.parent)
+    except WRITE_ERRORS:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _replace_folder(path: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    path.rename(target)
+
+
+def _to_disk(path: Path) -> None:
+    """Until this returns, a machine that loses its power may have the name but not the content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _training_tensors(model) -> dict[str, torch.Tensor]:
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in frozen}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
-def _random_state() -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
+def _random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    """uint8 (processes, bytes) of each kind of generator. Called by every process."""
+    states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {kind: accelerator.gather(state[None].to(accelerator.device)).cpu() for kind, state in states.items()}

@@ -39,11 +39,11 @@ from train_scripts.jobs import Job, run_jobs
 from train_scripts.options import CorpusOptions, option, parse_options, save_recipe
 from train_scripts.predictions import read_predictions
 from train_scripts.pretrain import PretrainingOptions
-from train_scripts.recipe_base import recipe_flags
 from train_scripts.result_report import write_report
 from train_scripts.results import summarise_predictions, write_results
 from train_scripts.results_table import as_markdown
 from train_scripts.results_text import PAPER_STYLE, SCORE_NAMES, percent, results_table, with_spread
+from train_scripts.stage_jobs import resolved, stage_job
 
 # Who stage 1 learned from, for every table.
 WHO_PRETRAINS = {
@@ -67,7 +67,6 @@ SET_HERE = {
         "epoch_scores",
     ),
 }
-LOCAL_PATHS = ("init_from", "vision_tower", "text_tower")
 
 
 @dataclass
@@ -224,9 +223,9 @@ def _stage_1(options: CrossValidationOptions, fold: int, name: str, folder: Path
         "unlabelled_frames": "train" if options.pretraining_data == "fold" else "all"
     }
     if options.pretrains_elsewhere:
-        settings |= {"root": _resolved(options.pretraining_root), "corpus_options": {}}
+        settings |= {"root": resolved(options.pretraining_root), "corpus_options": {}}
     settings |= options.pretraining
-    return _job(name, "train_scripts/pretrain.py", folder, settings, [])
+    return stage_job(name, "pretrain", folder, settings)
 
 
 def _stage_2(options: CrossValidationOptions, fold: int, stage_1: Job | None) -> Job:
@@ -236,28 +235,15 @@ def _stage_2(options: CrossValidationOptions, fold: int, stage_1: Job | None) ->
         settings["init_from"] = str(stage_1.folder.resolve())
     needs = [] if stage_1 is None else [stage_1.name]
     folder = finetuned_folder(options, fold)
-    return _job(f"fold {fold}: stage 2", "train_scripts/finetune.py", folder, settings, needs)
-
-
-def _job(name: str, script: str, folder: Path, settings: dict, needs: list[str]) -> Job:
-    local = {key: _resolved(settings[key]) for key in LOCAL_PATHS if key in settings}
-    settings = settings | local | {"output": str(folder.resolve())}
-    if settings.get("checkpoint_steps"):
-        settings["resume"] = True
-    return Job(name, [script, *recipe_flags(settings)], folder, needs)
+    return stage_job(f"fold {fold}: stage 2", "finetune", folder, settings, needs)
 
 
 def _corpus_of(options: CrossValidationOptions, fold: int) -> dict:
     """Options of both stages that choose the fold's frames."""
     people = {"protocol": options.protocol, "fold": fold}
     people |= {"validation_share": options.validation_share, "fold_seed": options.fold_seed}
-    corpus = {"corpus": options.corpus, "root": _resolved(options.root)}
+    corpus = {"corpus": options.corpus, "root": resolved(options.root)}
     return corpus | {"corpus_options": options.corpus_options | people, "seed": options.seed}
-
-
-def _resolved(path: str | None) -> str | None:
-    """Jobs run in the repository's folder, and a local path may be relative to another."""
-    return str(Path(path).resolve()) if path and Path(path).exists() else path
 
 
 def who_pretrains(options: CrossValidationOptions) -> str:

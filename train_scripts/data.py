@@ -1,55 +1,123 @@
 """From a corpus to batches: crops decoded once, augmented per (epoch, row), texts packed once an activity."""
 
+import re
+import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from datasets import Dataset
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from processing import CLEFProcessor
 from processing.corpora.schema import corpus_metadata
 from processing.prompts_clef import EXPRESSIONS
+from train_scripts.failures import ignore_sigterm
+from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
 
 IN_MEMORY_BYTES = 2 * 2**30
+# What Pillow and datasets raise for a broken file.
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-class FaceCrops(torch.utils.data.Dataset):
-    """A corpus's crops at the network's input size. Indexed with `[(epoch, row, step), …]`, a whole batch at a time.
+class FaceCrops:
+    """A corpus's crops at the network's input size.
 
     Crops that fit `IN_MEMORY_BYTES` are decoded once; larger corpora are decoded on the way.
+
+    Raises:
+        ValueError: the corpus has rows, but not one image can be decoded.
     """
 
     def __init__(self, corpus: Dataset, processor: CLEFProcessor):
         self.images, self.image_processor = corpus.select_columns(["image"]), processor.image_processor
         size = self.image_processor.size
         fits = len(corpus) * 3 * size["height"] * size["width"] <= IN_MEMORY_BYTES
+        self.corrupt: dict[int, str] = {}
         self.crops = self._all_crops() if fits else None
+        if self.corrupt and len(self.corrupt) == len(self):
+            raise ValueError(
+                f"none of the {len(self)} images can be decoded, the first for: {self.corrupt[0]}. Prepare the corpus "
+                "again."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, keys: list[tuple[int, int, int]]) -> dict:
-        epochs, rows, steps = zip(*keys, strict=True)
-        rows = list(rows)
-        crops = self._decode(rows) if self.crops is None else self.crops[rows]
-        return {"crops": crops, "rows": np.array(rows), "epoch": epochs[0], "step": steps[0]}
+    def read(self, rows: list[int]) -> tuple[torch.Tensor, dict[int, str]]:
+        """uint8 (len(rows), 3, H, W), and the reason of each row whose image cannot be decoded; its crop is black."""
+        if self.crops is not None:
+            return self.crops[rows], {row: self.corrupt[row] for row in rows if row in self.corrupt}
+        return self._decode(rows)
 
     def _all_crops(self) -> torch.Tensor:
-        parts = [self._decode(range(i, min(i + 512, len(self)))) for i in range(0, len(self), 512)]
+        parts = []
+        for start in range(0, len(self), 512):
+            crops, corrupt = self._decode(list(range(start, min(start + 512, len(self)))))
+            parts.append(crops)
+            self.corrupt |= corrupt
         return torch.cat(parts)
 
-    def _decode(self, rows) -> torch.Tensor:
-        """uint8 (len(rows), 3, H, W)."""
+    def _decode(self, rows: list[int]) -> tuple[torch.Tensor, dict[int, str]]:
         try:
-            images = self.images[list(rows)]["image"]
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"an image in rows {min(rows)}–{max(rows)} of the corpus cannot be decoded: {error}. "
-                "Repair or remove it, then prepare the corpus again."
-            ) from error
+            return self._pixels(rows), {}
+        except DECODING_ERRORS:
+            pass
+        size = self.image_processor.size
+        crops, corrupt = torch.zeros(len(rows), 3, size["height"], size["width"], dtype=torch.uint8), {}
+        for place, row in enumerate(rows):
+            try:
+                crops[place] = self._pixels([row])[0]
+            except DECODING_ERRORS as error:
+                # Without addresses in memory, which Pillow names: the same file has the same reason everywhere.
+                corrupt[row] = re.sub(r" <[^>]* at 0x[^>]*>", "", str(error)) or type(error).__name__
+        return crops, corrupt
+
+    def _pixels(self, rows: list[int]) -> torch.Tensor:
+        images = self.images[rows]["image"]
+        if any(image is None for image in images):
+            raise ValueError("there is no image")
         packed = self.image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")
         return packed["pixel_values"].round().clamp(0, 255).to(torch.uint8)
+
+
+class Draws(torch.utils.data.Dataset):
+    """The crops that a sampler draws. Indexed with `[(epoch, row, step), …]`, a whole batch at a time.
+
+    In place of a row whose image cannot be decoded the sampler draws another one, which brings its own label and
+    activity; "corrupt" of the batch holds the row and the reason, once a draw.
+    """
+
+    def __init__(self, crops: FaceCrops, sampler: FaceBatchSampler):
+        self.crops, self.draw_instead = crops, sampler.draw_instead
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitems__(self, keys: list[tuple[int, int, int]]) -> dict:
+        """Raises ValueError when `ATTEMPTS` draws in a row cannot be decoded."""
+        epochs, drawn, steps = zip(*keys, strict=True)
+        rows, corrupt = list(drawn), []
+        crops, unreadable = self.crops.read(rows)
+        for place, row in enumerate(drawn):
+            if row not in unreadable:
+                continue
+            corrupt.append((row, unreadable[row]))
+            for attempt in range(ATTEMPTS):
+                rows[place] = self.draw_instead(row, epochs[place], steps[place], attempt)
+                crop, reason = self.crops.read([rows[place]])
+                if not reason:
+                    crops[place] = crop[0]
+                    break
+                corrupt += reason.items()
+            else:
+                raise ValueError(
+                    f"the image of row {row} cannot be decoded ({unreadable[row]}), nor those of {ATTEMPTS} other "
+                    "draws: most of this corpus is broken. Prepare it again."
+                )
+        return {"crops": crops, "rows": np.array(rows), "epoch": epochs[0], "step": steps[0], "corrupt": corrupt}
 
 
 class PretrainingCollator:
@@ -95,13 +163,25 @@ class ClassificationCollator:
         }
 
 
-def make_loader(crops: FaceCrops, sampler, collator, workers: int) -> DataLoader:
+class WithRows:
+    """A collator whose batches also say where they come from: "rows", long (N,), and "corrupt", see `Draws`."""
+
+    def __init__(self, collator: Callable):
+        self.collator = collator
+
+    def __call__(self, batch: dict) -> dict:
+        return {**self.collator(batch), "rows": torch.as_tensor(batch["rows"]), "corrupt": batch["corrupt"]}
+
+
+def make_loader(crops: FaceCrops, sampler: FaceBatchSampler, collator: Callable, workers: int) -> DataLoader:
+    """Batches of `collator`, with "rows" and "corrupt" as `WithRows` gives them."""
     return DataLoader(
-        crops,
+        Draws(crops, sampler),
         batch_sampler=sampler,
-        collate_fn=collator,
+        collate_fn=WithRows(collator),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_sigterm,
     )
 
 

@@ -25,6 +25,7 @@ from modeling_clef import CLEFForImageClassification
 from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import make_augmentation
+from train_scripts.checkpoints import save_finished
 from train_scripts.data import (
     ClassificationCollator,
     FaceCrops,
@@ -41,6 +42,7 @@ from train_scripts.lora import merge_adapters
 from train_scripts.options import TrainingOptions, option, parse_options
 from train_scripts.predict import extract_features, predict_logits
 from train_scripts.probes import fit_linear
+from train_scripts.readable import ReadableCorpora
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
 from train_scripts.summaries import summary
@@ -174,8 +176,10 @@ def main(options: FinetuningOptions) -> Path:
         description_weight=options.description_weight,
     )
 
+    scored = ReadableCorpora({name: part for name, part in corpora.items() if name != "train"}, accelerator.print)
     if options.linear_probe:
-        report = _fit_linear_head(model, processor, labelled, labels, corpora["validation"])
+        scored.corpora["train"] = labelled
+        report = scored.score(lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"]))
     else:
         crops = FaceCrops(labelled, processor)
         world = accelerator.num_processes
@@ -209,12 +213,14 @@ def main(options: FinetuningOptions) -> Path:
                 if accelerator.is_main_process:
                     inner = accelerator.unwrap_model(model)
                     with averaged():
-                        record = epochs.add(
-                            step,
-                            inner,
-                            corpora["validation"],
-                            corpora.get("test"),
-                            lambda part: predict_logits(inner, part, processor, progress=False),
+                        record = scored.score(
+                            lambda parts: epochs.add(
+                                step,
+                                inner,
+                                parts["validation"],
+                                parts.get("test"),
+                                lambda part: predict_logits(inner, part, processor, progress=False),
+                            )
                         )
                     accelerator.print(f"\nepoch {record['epoch']}: validation subjects {summary(record['validation'])}")
                 accelerator.wait_for_everyone()
@@ -222,7 +228,11 @@ def main(options: FinetuningOptions) -> Path:
                 if accelerator.is_main_process:
                     inner = accelerator.unwrap_model(model)
                     with averaged():
-                        scores = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
+                        scores = scored.score(
+                            lambda parts: evaluate_checkpoint(
+                                inner, processor, parts["validation"], None, progress=False
+                            )
+                        )
                     accelerator.print(f"\nstep {step}: validation subjects {summary(scores)}")
                 accelerator.wait_for_everyone()
 
@@ -236,30 +246,34 @@ def main(options: FinetuningOptions) -> Path:
         elif options.epoch_scores:
             epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
         merge_adapters(inner)
-        validation = evaluate_checkpoint(inner, processor, corpora["validation"], None, progress=False)
+        validation = scored.score(
+            lambda parts: evaluate_checkpoint(inner, processor, parts["validation"], None, progress=False)
+        )
         scores = validation
         if options.test:
-            scores = evaluate_checkpoint(
-                inner,
-                processor,
-                corpora["validation"],
-                corpora["test"],
-                progress=False,
-                predictions_folder=folder if options.predictions else None,
-                fold=options.corpus_options.get("fold"),
-                identity=options.identity_probe,
+            scores = scored.score(
+                lambda parts: evaluate_checkpoint(
+                    inner,
+                    processor,
+                    parts["validation"],
+                    parts["test"],
+                    progress=False,
+                    predictions_folder=folder if options.predictions else None,
+                    fold=options.corpus_options.get("fold"),
+                    identity=options.identity_probe,
+                )
             )
         if options.text_free:
             inner.freeze_labels()
             inner.config.text_config._name_or_path = ""  # a folder of this machine
-        inner.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        save_finished(folder, inner, processor)
         write_metrics(
             folder,
             stage="linear probe" if options.linear_probe else "finetuning",
             training=report,
             labelled_frames=len(labelled),
             frames_without_label=unlabelled,
+            corrupt_images_left_out=scored.left_out,
             epoch=epoch,
             validation=validation,
             evaluation=scores,
@@ -273,13 +287,13 @@ def main(options: FinetuningOptions) -> Path:
     return folder
 
 
-def _fit_linear_head(model, processor, labelled, labels, validation) -> dict:
+def _fit_linear_head(model, processor, labelled, validation) -> dict:
     """Fits the classifier on the tower's features; its regularisation is chosen on the validation subjects."""
     began = time.perf_counter()
     features, validation_features = (
         extract_features(model, corpus, processor, progress=False).backbone for corpus in (labelled, validation)
     )
-    validation_labels = label_matrix(validation, model.config.label_sets)
+    labels, validation_labels = (label_matrix(corpus, model.config.label_sets) for corpus in (labelled, validation))
     for label_set in model.config.label_sets:
         columns = model.label_slices[label_set["name"]]
         weights, bias = fit_linear(

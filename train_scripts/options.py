@@ -74,6 +74,9 @@ class TrainingOptions(CorpusOptions):
     warmup: float = option(0.05, "fraction of the steps over which the learning rate rises")
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm; 0: not clipped")
+    max_skipped_steps: int = option(
+        5, "stop after this many steps in a row that were skipped as their loss or gradient was NaN or infinite"
+    )
     augmentation: float = option(1.0, "strength of the augmentation, at most 1; 0: none")
     augmentation_preset: Literal["mild", "photographs"] = option(
         "mild", "kinds and ranges of the augmentation; 'photographs': strong, to read photographs after renders"
@@ -95,7 +98,7 @@ class TrainingOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("batch_size", "gradient_accumulation", "log_steps"):
+        for name in ("batch_size", "gradient_accumulation", "log_steps", "max_skipped_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
         for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm", "lora_rank"):

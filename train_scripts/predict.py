@@ -11,6 +11,11 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from modeling_clef.towers_clef import pooled_image_features
+from train_scripts.data import DECODING_ERRORS
+
+
+class CorruptImagesError(ValueError):
+    """Images of a corpus cannot be decoded; the message names their rows."""
 
 
 class Features(NamedTuple):
@@ -38,7 +43,7 @@ def extract_features(
         device: where to run; the model is moved there and stays. Default: where it is.
 
     Raises:
-        ValueError: no rows, or images that cannot be decoded (all such rows are named).
+        ValueError: no rows. CorruptImagesError: images that cannot be decoded (all such rows are named).
     """
     base = getattr(model, "clef", model)
 
@@ -156,25 +161,25 @@ class _PreparedBatches(torch.utils.data.Dataset):
             raise IndexError(batch)
         try:
             images = self.images[start : start + self.batch_size]["image"]
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(self._corrupt_rows(start)) from error
+        except DECODING_ERRORS as error:
+            raise self._corrupt_rows(start) from error
         if any(image is None for image in images):
-            raise ValueError(self._corrupt_rows(start))
+            raise self._corrupt_rows(start)
         return self.processor(images=images, return_tensors="pt")["pixel_values"]
 
-    def _corrupt_rows(self, start: int) -> str:
+    def _corrupt_rows(self, start: int) -> CorruptImagesError:
         """Names the rows from `start` on whose image is missing or cannot be decoded, with the first reason."""
         rows, reason = [], None
         for row in range(start, len(self.images)):
             try:
                 problem = "no image" if self.images[row]["image"] is None else None
-            except (OSError, SyntaxError, ValueError) as error:
+            except DECODING_ERRORS as error:
                 problem = str(error)
             if problem is not None:
                 rows.append(row)
                 reason = reason or problem
         shown = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")
-        return (
+        return CorruptImagesError(
             f"{len(rows)} of {len(self.images)} images cannot be decoded, in rows {shown} (the first: {reason}). "
             "Repair or remove these rows, then prepare the corpus again; nothing is skipped silently."
         )

@@ -24,6 +24,7 @@ from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import make_augmentation
 from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
+from train_scripts.checkpoints import save_finished
 from train_scripts.data import (
     FaceCrops,
     PretrainingCollator,
@@ -33,8 +34,10 @@ from train_scripts.data import (
     make_loader,
 )
 from train_scripts.evaluate import probe_checkpoint
+from train_scripts.gradient_cache import cache_gradients
 from train_scripts.lora import merge_adapters
 from train_scripts.options import TrainingOptions, option, parse_options
+from train_scripts.readable import ReadableCorpora
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
 from train_scripts.summaries import flat, summary
@@ -62,8 +65,18 @@ class PretrainingOptions(TrainingOptions):
         "frames learned from, no label needed: the train split's, or all of the corpus, validation and test people's "
         "among them",
     )
+    cache_chunk: int = option(
+        0,
+        "encode so many views (two an image) at a time, and each once more in the backward pass, so that activations "
+        "do not bound batch_size; 0: all at once",
+    )
     chance_steps: int = option(200, "step at which a loss still at chance is reported")
     probe_fraction: float = option(0.05, "fraction of the training frames that the probe's labels are taken from")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.cache_chunk < 0:
+            raise ValueError(f"cache_chunk: got {self.cache_chunk}, expected 0 or more.")
 
 
 def main(options: PretrainingOptions) -> Path:
@@ -103,6 +116,10 @@ def main(options: PretrainingOptions) -> Path:
         logit_scale_init_value=float(np.log(1 / options.image_text_temperature)),
         learn_temperature=options.learn_temperatures,
     )
+    if options.cache_chunk and cache_gradients(model, options.cache_chunk):
+        accelerator.print(
+            f"cache_chunk: batch norms of the vision tower normalise {options.cache_chunk} views at a time"
+        )
     texts = processor(activities=names) if names else processor(text=["a face"])
     crops = FaceCrops(corpus, processor)
 
@@ -144,13 +161,14 @@ def main(options: PretrainingOptions) -> Path:
         np.array(corpora["train"]["subject_id"][:]), options.probe_fraction, "frame", options.seed
     )
 
+    scored = ReadableCorpora(
+        {"train": corpora["train"].select(labelled), "validation": corpora["validation"]}, accelerator.print
+    )
+
     def probe():
-        return probe_checkpoint(
-            accelerator.unwrap_model(model),
-            processor,
-            corpora["train"].select(labelled),
-            corpora["validation"],
-            progress=False,
+        inner = accelerator.unwrap_model(model)
+        return scored.score(
+            lambda parts: probe_checkpoint(inner, processor, parts["train"], parts["validation"], progress=False)
         )
 
     def on_step(step, line, averaged):
@@ -168,14 +186,14 @@ def main(options: PretrainingOptions) -> Path:
 
     if accelerator.is_main_process:
         merge_adapters(accelerator.unwrap_model(model))
-        accelerator.unwrap_model(model).save_pretrained(folder)
-        processor.save_pretrained(folder)
+        save_finished(folder, accelerator.unwrap_model(model), processor)
         scores = probe()
         write_metrics(
             folder,
             stage="pretraining",
             training=report,
             unlabelled_frames={"from": options.unlabelled_frames, "frames": len(corpus)},
+            corrupt_images_left_out=scored.left_out,
             validation_probe=scores,
         )
         print(

@@ -1,7 +1,9 @@
 """What every training run needs around its loop: processes, optimizer, progress, files."""
 
+import copy
 import json
 import os
+import signal
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,10 +13,25 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from tqdm.auto import tqdm
 
-from train_scripts.checkpoints import load_checkpoint, newest_checkpoint, restore_random_state, save_checkpoint
+from train_scripts.checkpoints import (
+    choose_checkpoint,
+    corrupt_draws_of,
+    load_checkpoint,
+    restore_random_state,
+    save_checkpoint,
+)
 from train_scripts.ema import WeightAverage
+from train_scripts.failures import (
+    CorruptImages,
+    StepGuard,
+    StopRequest,
+    append_line,
+    explained_out_of_memory,
+    keep_lines,
+)
 from train_scripts.options import TrainingOptions, save_recipe
 from train_scripts.schedule import learning_rate_at
+from train_scripts.sharding import load_whole, prepare_for_launcher, reshapes, shardable, takes_steps_itself
 
 
 def start_accelerator(options: TrainingOptions) -> Accelerator:
@@ -40,6 +57,7 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
             "`torchrun --nproc_per_node N train_scripts/…` or `accelerate launch --config_file "
             "train_scripts/accelerate/cpu.yaml --num_processes N train_scripts/…`."
         )
+    prepare_for_launcher(accelerator, options)
     set_seed(options.seed)
     if accelerator.is_main_process:
         Path(options.output).mkdir(parents=True, exist_ok=True)
@@ -72,24 +90,23 @@ class History:
         self.path, self.accelerator = Path(folder, "history.jsonl"), accelerator
         self.sums, self.count = {}, 0
         if accelerator.is_main_process:
-            lines = self.path.read_text().splitlines() if self.path.exists() and start_step else []
-            kept = [line for line in lines if json.loads(line)["step"] <= start_step]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            keep_lines(self.path, start_step)
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
         self.count += 1
 
-    def write(self, step: int, total_steps: int, **others) -> dict:
-        """The means over all processes; the main process writes them down."""
+    def write(self, step: int, total_steps: int, **others) -> dict | None:
+        """The means over all processes; the main process writes them down. None if every step was skipped."""
+        if not self.count:
+            return None
         names = sorted(self.sums)
         means = self.accelerator.reduce(torch.stack([self.sums[n] for n in names]) / self.count, reduction="mean")
         line = {"step": step, "total_steps": total_steps, **dict(zip(names, means.tolist(), strict=True)), **others}
         self.sums, self.count = {}, 0
         if self.accelerator.is_main_process:
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(self.path, line)
         self.accelerator.log({k: v for k, v in line.items() if k not in ("step", "total_steps")}, step=step)
         return line
 
@@ -99,17 +116,139 @@ def train(
 ) -> dict:
     """The loop both stages share.
 
+    A step whose loss or gradient is not finite is skipped (see `StepGuard`). On SIGTERM the run saves a checkpoint
+    after the step at hand and ends.
+
     Args:
-        make_batches: `start_step -> DataLoader` that yields this process's batches from that micro-batch on.
+        make_batches: `start_step -> DataLoader` that yields this process's batches from that micro-batch on: the
+            model's arguments, "rows" (N,) and "corrupt", see `data.make_loader`.
         total_steps: optimizer steps.
         losses_of: `model output -> {name: scalar}`, with the total under "loss".
         on_step: `(step, history line or None, averaged) -> None`, called on every process after each optimizer step.
             `with averaged():` the model holds the averages of its weights, if `options.ema_decay` keeps any.
     The model is left with the averages.
     Returns:
-        `{"seconds", "images_per_second", "steps", "resumed_from", "trained_weights"}`
+        `{"seconds", "images_per_second", "steps", "resumed_from", "trained_weights", "skipped_steps",
+        "corrupt_images"}`; the last says how many draws fell on which row's undecodable image.
+
+    Raises:
+        FloatingPointError: too many steps in a row were skipped. MemoryError: with the options that help.
+        SystemExit: 143, the status of a process ended by SIGTERM.
     """
+    with explained_out_of_memory(options), StopRequest() as stop:
+        return _train(accelerator, model, make_batches, total_steps, options, losses_of, on_step, stop)
+
+
+def _train(accelerator, model, make_batches, total_steps, options, losses_of, on_step, stop) -> dict:
     folder, accumulate = Path(options.output), options.gradient_accumulation
+    whole = model
+    model, optimizer, average = _prepare(accelerator, model, options)
+    averaged = average.swapped if average else nullcontext
+    checkpoint = choose_checkpoint(folder, accelerator, options.resume)
+    start = load_checkpoint(checkpoint, accelerator, model, optimizer, average) if checkpoint else 0
+    history = History(folder, accelerator, start)
+    # What has been done by the time it is seen cannot be skipped: the first such step ends the run.
+    borne = 1 if takes_steps_itself(accelerator) else options.max_skipped_steps
+    guard = StepGuard(accelerator, model, folder, start, borne)
+    # One process alone counts what was drawn before, as counts of all are added.
+    known = corrupt_draws_of(checkpoint) if checkpoint and accelerator.is_main_process else {}
+    corrupt = CorruptImages(known)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    batches = iter(make_batches(start * accumulate))
+    if checkpoint:
+        restore_random_state(checkpoint, accelerator)
+
+    model.train()
+    began, images = time.perf_counter(), 0
+    bar = tqdm(
+        total=total_steps, initial=start, unit="step", desc=folder.name, disable=not accelerator.is_local_main_process
+    )
+    step, pending = start, []
+    for batch in batches:
+        rows = batch.pop("rows")
+        corrupt.saw(batch.pop("corrupt"))
+        batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        rate = learning_rate_at(step, total_steps, options.learning_rate, options.warmup, options.schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with accelerator.accumulate(model):
+            losses = losses_of(model(**batch))
+            accelerator.backward(losses["loss"])
+            guard.saw(rows, losses["loss"])
+            pending.append({name: loss.detach() for name, loss in losses.items()})
+            if accelerator.sync_gradients:
+                norm = accelerator.clip_grad_norm_(weights, options.max_grad_norm or float("inf"))
+                finite, stopping = guard.agree(norm, stop.asked)
+                # A loss scaler skips by itself, and has to be asked to, or it would never lower its scale.
+                if finite or accelerator.scaler is not None:
+                    optimizer.step()
+            optimizer.zero_grad()
+        images += len(rows) * accelerator.num_processes
+        if not accelerator.sync_gradients:
+            continue
+        step += 1
+        if finite:
+            guard.stepped()
+            for losses in pending:
+                history.add(losses)
+            if average:
+                average.update(step)
+        else:
+            guard.skip(step, norm, accelerator.scaler is not None and accelerator.scaler.get_scale() >= 1)
+        pending = []
+        line = None
+        if step % options.log_steps == 0 or step == total_steps:
+            speed = images / (time.perf_counter() - began)
+            line = history.write(
+                step,
+                total_steps,
+                learning_rate=rate,
+                images_per_second=round(speed, 1),
+                skipped_steps=guard.skipped,
+            )
+        if line:
+            shown = {k.removesuffix("_loss"): f"{v:.3f}" for k, v in line.items() if k.endswith("loss")}
+            bar.set_postfix(shown | {"images/s": f"{speed:.0f}"})
+        bar.update()
+        if on_step is not None:
+            on_step(step, line, averaged)
+            model.train()
+        due = options.checkpoint_steps and step % options.checkpoint_steps == 0
+        if due or stopping:
+            draws = corrupt.of_all_processes()
+            # DeepSpeed's state is no safetensors.
+            written = not takes_steps_itself(accelerator) and save_checkpoint(
+                folder, step, accelerator, model, optimizer, average, draws
+            )
+        if stopping:
+            accelerator.print(
+                f"\nSIGTERM: {'saved' if written else 'NOT SAVED'} at step {step}; the same command with --resume true "
+                "goes on from the newest checkpoint"
+            )
+            raise SystemExit(128 + signal.SIGTERM)
+    bar.close()
+    if average:
+        average.write()
+    if reshapes(accelerator):
+        load_whole(whole, accelerator.unwrap_model(model))
+        whole.to(accelerator.device)
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": round(seconds, 2),
+        "images_per_second": round(images / seconds, 1) if images else 0.0,
+        "steps": step,
+        "resumed_from": start,
+        "trained_weights": sum(p.numel() for p in weights),
+        "skipped_steps": guard.skipped,
+        "corrupt_images": {str(row): count for row, count in corrupt.of_all_processes().items()},
+    }
+
+
+def _prepare(accelerator, model, options: TrainingOptions):
+    """The model and its optimizer as the loop needs them, and the averages of its weights, if any are kept."""
+    if reshapes(accelerator):
+        # It is changed in place, and the caller's model has to be whole at the end.
+        model = shardable(copy.deepcopy(model))
     optimizer = make_optimizer(model, options)
     if options.activation_checkpointing:
         # The name since transformers 5.21, and the one before.
@@ -120,76 +259,16 @@ def train(
         model.clef.text_model.compile()
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    # Convolutions take about a quarter less time in this layout, and their inputs follow their weights.
-    model = model.to(memory_format=torch.channels_last)
+    # Convolutions take about a quarter less time in this layout, and their inputs follow their weights. FSDP2 and
+    # DeepSpeed cannot cut it into shards.
+    if not reshapes(accelerator):
+        model = model.to(memory_format=torch.channels_last)
     weights = list(model.parameters())
     trained = sum(p.numel() for p in weights if p.requires_grad)
     accelerator.print(f"{trained:,} of {sum(p.numel() for p in weights):,} weights train")
     model, optimizer = accelerator.prepare(model, optimizer)
     average = WeightAverage(accelerator.unwrap_model(model), options.ema_decay) if options.ema_decay else None
-    averaged = average.swapped if average else nullcontext
-    checkpoint = newest_checkpoint(folder) if options.resume else None
-    start = load_checkpoint(checkpoint, accelerator, model, optimizer, average) if checkpoint else 0
-    if options.resume:
-        accelerator.print(f"resumed from {checkpoint}" if checkpoint else "nothing to resume from: starting anew")
-    history = History(folder, accelerator, start)
-    batches = iter(make_batches(start * accumulate))
-    if checkpoint:
-        restore_random_state(checkpoint, accelerator)
-
-    model.train()
-    began, images = time.perf_counter(), 0
-    bar = tqdm(
-        total=total_steps, initial=start, unit="step", desc=folder.name, disable=not accelerator.is_local_main_process
-    )
-    step = start
-    for batch in batches:
-        batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
-        with accelerator.accumulate(model):
-            losses = losses_of(model(**batch))
-            if not torch.isfinite(losses["loss"]):
-                raise FloatingPointError(
-                    f"the loss became {losses['loss'].item()} at step {step}. A lower learning_rate, a longer "
-                    "warmup or mixed_precision bf16 instead of fp16 usually helps; earlier checkpoints are kept."
-                )
-            accelerator.backward(losses["loss"])
-            if accelerator.sync_gradients and options.max_grad_norm:
-                accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], options.max_grad_norm)
-            rate = learning_rate_at(step, total_steps, options.learning_rate, options.warmup, options.schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
-        history.add(losses)
-        images += len(batch["pixel_values"]) * accelerator.num_processes
-        if not accelerator.sync_gradients:
-            continue
-        step += 1
-        if average:
-            average.update(step)
-        line = None
-        if step % options.log_steps == 0 or step == total_steps:
-            speed = images / (time.perf_counter() - began)
-            line = history.write(step, total_steps, learning_rate=rate, images_per_second=round(speed, 1))
-            shown = {k.removesuffix("_loss"): f"{v:.3f}" for k, v in line.items() if k.endswith("loss")}
-            bar.set_postfix(shown | {"images/s": f"{speed:.0f}"})
-        bar.update()
-        if on_step is not None:
-            on_step(step, line, averaged)
-            model.train()
-        if options.checkpoint_steps and step % options.checkpoint_steps == 0:
-            save_checkpoint(folder, step, accelerator, model, optimizer, average)
-    bar.close()
-    if average:
-        average.write()
-    seconds = time.perf_counter() - began
-    return {
-        "seconds": round(seconds, 2),
-        "images_per_second": round(images / seconds, 1) if images else 0.0,
-        "steps": step,
-        "resumed_from": start,
-        "trained_weights": trained,
-    }
+    return model, optimizer, average
 
 
 def total_optimizer_steps(options: TrainingOptions, batches_per_epoch: int) -> int:

@@ -3,6 +3,9 @@
 import numpy as np
 from torch.utils.data import Sampler
 
+# How often another row is drawn in place of one that cannot be used, before that counts as an error.
+ATTEMPTS = 20
+
 
 class FaceBatchSampler(Sampler[list[tuple[int, int, int]]]):
     """Yields one process's share of every batch, as `(epoch, row, step)`, from `start_step` to `total_steps`.
@@ -51,6 +54,17 @@ class FaceBatchSampler(Sampler[list[tuple[int, int, int]]]):
             if epoch != current:
                 current, order = epoch, self._epoch_order(epoch)
             yield [(epoch, int(row), step) for row in order[position][own]]
+
+    def draw_instead(self, row: int, epoch: int, step: int, attempt: int) -> int:
+        """Another row in place of one that cannot be used: of the same activity if batches are balanced, unless it has
+        no other or half of `ATTEMPTS` were in vain. The same in every process and after a resume."""
+        random = np.random.default_rng([self.seed, epoch, step, row, attempt])
+        if self.activities is not None and attempt < ATTEMPTS // 2:
+            rows = np.flatnonzero(self.activities == self.activities[row])
+            rows = rows[rows != row]
+            if len(rows):
+                return int(random.choice(rows))
+        return int(random.integers(self.size))
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """Rows of an epoch, shape (steps, global batch)."""

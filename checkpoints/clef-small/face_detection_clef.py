@@ -94,14 +94,15 @@ class YuNetDetector:
 
     def detect(self, image: Any) -> list[Face]:
         """The faces of `image`, the largest first. `image` is whatever `to_rgb_image` takes."""
+        cv2 = opencv()
         shortest = min(SHORTEST_LONG_SIDE, self.longest_side)
-        picture, back = _scaled(np.asarray(to_rgb_image(image)), shortest, self.longest_side)
+        picture, back = _scaled(upright_pixels(image), shortest, self.longest_side)
         self._network.setInputSize(picture.shape[1::-1])
-        rows = self._network.detect(np.ascontiguousarray(picture[..., ::-1]))[1]  # OpenCV's channels are blue first
+        rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
         if rows is None:
             return []
         faces = []
-        for row in rows.astype(np.float64):
+        for row in rows[np.isfinite(rows).all(axis=1)].astype(np.float64):  # on pictures one pixel high some are not
             corner, extent = row[:2] * back, row[2:4] * back
             box = np.concatenate([corner, corner + extent])
             faces.append(Face(box, row[4:14].reshape(5, 2) * back, float(row[14])))
@@ -144,8 +145,8 @@ class HaarDetector:
     def detect(self, image: Any) -> list[Face]:
         """The faces of `image`, the largest first. `image` is whatever `to_rgb_image` takes."""
         cv2 = opencv()
-        picture, back = _scaled(np.asarray(to_rgb_image(image)), 1, self.longest_side)
-        grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+        picture, back = _scaled(upright_pixels(image), 1, self.longest_side)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         boxes, _, weights = self._cascade.detectMultiScale3(grey, 1.1, 5, minSize=(24, 24), outputRejectLevels=True)
         faces = []
         for (left, top, width, height), weight in zip(boxes, np.ravel(weights), strict=True):
@@ -222,6 +223,13 @@ def find_detector(
         return YuNetDetector(longest_side=longest_side)
     except FileNotFoundError:
         return HaarDetector(longest_side=longest_side)
+
+
+def upright_pixels(image: Any) -> np.ndarray:
+    """uint8 (H, W, 3), contiguous, of whatever `to_rgb_image` takes. An array that is this already, such as a frame of
+    a video, is returned as it is: on the way through Pillow it would be copied twice, for every face again."""
+    plain = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    return np.ascontiguousarray(image if plain and image.size else to_rgb_image(image))
 
 
 def opencv():

@@ -14,7 +14,14 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> tuple:
 
 
 def weights_of(*modules: nn.Module) -> list[torch.Tensor]:
-    return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    """Parameters and buffers of the modules and of all within them. `Module.parameters` takes many times as long, which
+    at every call costs a small vision tower a quarter of its speed."""
+    pending, tensors = list(modules), []
+    while pending:
+        module = pending.pop()
+        tensors += [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
+        pending += [child for child in module._modules.values() if child is not None]
+    return tensors
 
 
 class FrozenTextFeatures:

@@ -8,6 +8,9 @@ import torch
 from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 
+# How many times the side that is asked for must be left where a file is decoded at a fraction of its size.
+DECODED_SIDES = 2
+
 
 def list_of_images(images: Any) -> list:
     """One image or several, as a list; the images themselves are looked at by `to_rgb_image`."""
@@ -26,14 +29,17 @@ def list_of_images(images: Any) -> list:
     return list(images)
 
 
-def to_rgb_image(image: Any, input_data_format: str | None = None) -> Image.Image:
+def to_rgb_image(image: Any, input_data_format: str | None = None, least_side: int | None = None) -> Image.Image:
     """Any single image as an upright 8-bit RGB `PIL.Image` (see `CLEFImageProcessor` for what is taken and refused).
 
     `input_data_format`: "channels_first" or "channels_last", for arrays whose shape does not tell. Where both would
     fit, tensors are taken as channels first and arrays as channels last.
+
+    `least_side`: pixels that a side will be resized to. A JPEG file is then decoded at a half, a quarter or an eighth
+    of its size, as long as no side falls below `DECODED_SIDES` times that: what is lost, resizing would lose too.
     """
     if isinstance(image, (str, Path)):
-        image = _open(image)
+        image = _open(image, least_side)
     if isinstance(image, torch.Tensor):
         if input_data_format is None and image.ndim == 3 and image.shape[0] in (1, 3, 4):
             input_data_format = "channels_first"
@@ -58,13 +64,15 @@ def to_rgb_image(image: Any, input_data_format: str | None = None) -> Image.Imag
     return image.convert("RGB")
 
 
-def _open(path: str | Path) -> Image.Image:
+def _open(path: str | Path, least_side: int | None) -> Image.Image:
     if isinstance(path, str) and path.startswith(("http://", "https://")):
         return load_image(path)
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no image file at {str(path)!r}.")
     try:
         with Image.open(path) as file:
+            if least_side is not None:
+                file.draft(None, (DECODED_SIDES * least_side,) * 2)  # does nothing in formats that cannot
             file.load()
             return file
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -133,10 +133,7 @@ class LabelHead(nn.Module):
 
     def similarity_logits(self, image_embeds: torch.Tensor, label_embeds: torch.Tensor) -> torch.Tensor:
         with torch.autocast(image_embeds.device.type, enabled=False):
-            widths = [columns.stop - columns.start for columns in self.slices.values()]
-            widths = torch.tensor(widths, device=self.scales.device)
-            scales = self.scales.float().exp().repeat_interleave(widths)
-            return image_embeds @ label_embeds.T * scales + self.biases.float()
+            return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Sum over the label sets of their masked losses (our choice)."""
@@ -155,11 +152,11 @@ class LabelHead(nn.Module):
         return total
 
     def train(self, mode: bool = True):
-        self._kept = None
+        self._kept = self._kept_scales = None
         return super().train(mode)
 
     def _apply(self, *args, **kwargs):
-        self._kept = None
+        self._kept = self._kept_scales = None
         return super()._apply(*args, **kwargs)
 
     def _adopt(self, config) -> None:
@@ -188,6 +185,22 @@ class LabelHead(nn.Module):
         self.pad_id = getattr(config.text_config, "pad_token_id", None) or 0
         self._name_tensors: tuple[torch.Tensor, torch.Tensor] | None = None
         self._kept: tuple | None = None
+        self._kept_scales: tuple | None = None
+
+    def _label_scales(self) -> torch.Tensor:
+        """(K,) float32, the multiplier of each label; kept where no gradient may be wanted, as for a small tower every
+        operation on top of it counts."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._spread(self.scales)
+        state = fingerprint([self.scales])
+        if self._kept_scales is None or self._kept_scales[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept_scales = (state, self._spread(self.scales))
+        return self._kept_scales[1]
+
+    def _spread(self, scales: torch.Tensor) -> torch.Tensor:
+        sets = zip(scales.float().exp().unbind(), self.slices.values(), strict=True)
+        return torch.cat([scale.expand(columns.stop - columns.start) for scale, columns in sets])
 
     def _phrasings(self, chosen: torch.Tensor | None) -> list[str]:
         """One text a label: the name if 0 is chosen, else a phrasing; drawn where nothing is chosen."""

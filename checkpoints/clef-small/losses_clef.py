@@ -12,11 +12,8 @@ loss, even with nothing to add.
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-# Similarities held at once; larger batches are computed in tiles and again in the backward pass, so that memory grows
-# with the number of rows instead of its square.
-TILE_ELEMENTS = 2**24
+from .tiled_losses_clef import tiled_contrast
 
 
 def supervised_contrastive_loss(
@@ -44,8 +41,7 @@ def supervised_contrastive_loss(
         embeds = _precise(embeds)
         columns, start = _gather_rows(embeds, gather)
         column_ids, _ = _gather_rows(group_ids, gather)
-        own = torch.arange(start, start + len(embeds), device=embeds.device)
-        total, anchors = _contrast(embeds, group_ids, columns, column_ids, 1 / temperature, own)
+        total, anchors = tiled_contrast(embeds, group_ids, columns, column_ids, 1 / temperature, own=start)
         return _mean_over_processes(total, anchors, gather)
 
 
@@ -94,8 +90,8 @@ def image_text_contrastive_loss(
         texts, row_ids = _mean_per_id(texts, row_ids)
         # After the merge every process holds all texts: each takes every W-th of them as anchors.
         rank, world = _rank_and_world(gather)
-        to_text = _contrast(image_embeds, text_ids, texts, row_ids, logit_scale)
-        to_image = _contrast(texts[rank::world], row_ids[rank::world], images, image_ids, logit_scale)
+        to_text = tiled_contrast(image_embeds, text_ids, texts, row_ids, logit_scale)
+        to_image = tiled_contrast(texts[rank::world], row_ids[rank::world], images, image_ids, logit_scale)
         return (_mean_over_processes(*to_text, gather) + _mean_over_processes(*to_image, gather)) / 2
 
 
@@ -173,36 +169,6 @@ def masked_cross_entropy(
         if class_weights is not None:
             weights = weights * class_weights
         return _mean_over_processes(-(weights * logits.log_softmax(dim=1)).sum(), weights.sum(), gather)
-
-
-def _contrast(rows, row_ids, columns, column_ids, scale, own=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum over anchors (`rows`) of -log softmax over `columns`, averaged over each anchor's positives (equal ids), and
-    the number of anchors that have one. `own` (rows,): the column that is the row itself and does not count."""
-    height = max(1, TILE_ELEMENTS // max(1, len(columns)))
-    if len(rows) <= height:
-        return _contrast_tile(rows, row_ids, columns, column_ids, scale, own)
-    total, anchors = 0.0, 0
-    for start in range(0, len(rows), height):
-        tile = slice(start, start + height)
-        tile_own = None if own is None else own[tile]
-        arguments = (rows[tile], row_ids[tile], columns, column_ids, scale, tile_own)
-        tile_total, tile_anchors = checkpoint(_contrast_tile, *arguments, use_reentrant=False, preserve_rng_state=False)
-        total, anchors = total + tile_total, anchors + tile_anchors
-    return total, anchors
-
-
-def _contrast_tile(rows, row_ids, columns, column_ids, scale, own):
-    logits = rows @ columns.T * scale
-    counted = (column_ids >= 0).expand(logits.shape)
-    if own is not None:
-        counted = counted.scatter(1, own[:, None], False)
-    positive = (row_ids[:, None] == column_ids) & counted
-    positives = positive.sum(dim=1)
-    # Not -inf: a row without any counted column would have NaN gradients.
-    log_normaliser = logits.masked_fill(~counted, torch.finfo(logits.dtype).min / 2).logsumexp(dim=1)
-    mean_positive = torch.where(positive, logits, 0).sum(dim=1) / positives.clamp(min=1)
-    losses = torch.where(positives > 0, log_normaliser - mean_positive, 0)
-    return losses.sum(), (positives > 0).sum()
 
 
 def _mean_per_id(rows: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 EXAMPLES = 5  # file names or rows kept of each kind of trouble
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # BP4D+ has more than a million of them
 class FaceRecord:
     """One labelled face as the official files give it, before cropping.
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import yaml
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -12,22 +13,22 @@ from clef_space.parts import text
 from clef_space.recogniser import Recogniser
 
 METHOD = """
-<figure class="clef-method"><svg viewBox="0 0 720 240" role="img" aria-labelledby="clef-method-title">
+<figure class="clef-method"><svg viewBox="0 0 480 236" role="img" aria-labelledby="clef-method-title">
 <title id="clef-method-title">A face and label texts become points in one space; the nearer they lie, the more probable
 the label.</title>
-<g class="clef-method-box"><rect x="10" y="26" width="120" height="84" rx="10"/><rect x="10" y="140" width="180"
-height="84" rx="10"/><rect x="250" y="44" width="120" height="48" rx="10"/><rect x="250" y="158" width="120" height="48"
-rx="10"/><rect x="450" y="20" width="260" height="206" rx="14"/></g>
-<g class="clef-method-line"><path d="M130 68 H244"/><path d="M190 182 H244"/><path d="M370 68 C420 68 430 100 508 112"/>
-<path d="M370 182 C420 182 420 150 498 138"/></g>
-<circle cx="520" cy="114" r="8" class="clef-method-face"/><g class="clef-method-text"><rect x="503" y="130" width="13"
-height="13"/><rect x="640" y="54" width="13" height="13"/><rect x="610" y="184" width="13" height="13"/></g>
-<g class="clef-method-words"><text x="70" y="64" text-anchor="middle">a face,</text><text x="70" y="84"
-text-anchor="middle">cut out upright</text><text x="100" y="178" text-anchor="middle">“a photo of a person</text><text
-x="100" y="198" text-anchor="middle">with lip corner puller”</text><text x="310" y="73" text-anchor="middle">image
-tower</text><text x="310" y="187" text-anchor="middle">text tower</text><text x="536" y="112">the face</text><text
-x="524" y="144">lip corner puller</text><text x="632" y="66" text-anchor="end">brow lowerer</text><text x="602" y="196"
-text-anchor="end">jaw drop</text><text x="580" y="42" text-anchor="middle">nearer = more probable</text></g></svg>
+<g class="clef-method-box"><rect x="1" y="28" width="128" height="60" rx="8"/><rect x="1" y="148" width="162"
+height="60" rx="8"/><rect x="184" y="36" width="96" height="44" rx="8"/><rect x="184" y="156" width="96" height="44"
+rx="8"/><rect x="310" y="4" width="169" height="228" rx="10"/></g>
+<g class="clef-method-line"><path d="M129 58 H184"/><path d="M163 178 H184"/><path d="M280 58 C312 58 300 98 324 106"/>
+<path d="M280 178 C312 178 300 140 324 134"/></g>
+<circle cx="333" cy="108" r="7" class="clef-method-face"/><g class="clef-method-text"><rect x="326" y="126" width="12"
+height="12"/><rect x="456" y="52" width="12" height="12"/><rect x="440" y="194" width="12" height="12"/></g>
+<g class="clef-method-words"><text x="65" y="54" text-anchor="middle">a face,</text><text x="65" y="74"
+text-anchor="middle">cut out upright</text><text x="82" y="174" text-anchor="middle">“a photo of a person</text><text
+x="82" y="194" text-anchor="middle">with lip corner puller”</text><text x="232" y="63" text-anchor="middle">image
+tower</text><text x="232" y="183" text-anchor="middle">text tower</text><text x="347" y="113">the face</text><text
+x="347" y="137">lip corner puller</text><text x="450" y="63" text-anchor="end">brow lowerer</text><text x="434" y="205"
+text-anchor="end">jaw drop</text><text x="394" y="26" text-anchor="middle">nearer = more probable</text></g></svg>
 <figcaption>CLEF first learns from descriptions of what people were doing, whoever they were, and then from the names of
 muscle movements. Labels are words, so others can be typed.</figcaption></figure>"""
 
@@ -40,14 +41,28 @@ NOT_FOR = (
 )
 
 
+RENDERED = ("ict_facekit", "synthetic")  # corpora without a photograph
+
+
 def read_metrics(checkpoint: str) -> dict:
-    """The checkpoint's metrics.json; {} where there is none."""
+    """The checkpoint's metrics.json, {} where there is none, with the name of the corpus from its recipe.yaml as
+    "corpus"."""
+    try:
+        metrics = json.loads(_read(checkpoint, "metrics.json"))
+        recipe = yaml.safe_load(_read(checkpoint, "recipe.yaml") or "{}")
+    except ValueError:
+        return {}
+    return metrics | {"corpus": recipe.get("corpus")} if metrics else {}
+
+
+def _read(checkpoint: str, name: str) -> str:
+    """A text file of the checkpoint; "{}" where there is none."""
     try:
         folder = Path(checkpoint)
-        path = folder / "metrics.json" if folder.is_dir() else hf_hub_download(checkpoint, "metrics.json")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, EntryNotFoundError, LocalEntryNotFoundError, ValueError):
-        return {}
+        path = folder / name if folder.is_dir() else hf_hub_download(checkpoint, name)
+        return Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, EntryNotFoundError, LocalEntryNotFoundError):
+        return "{}"
 
 
 def about_page(recogniser: Recogniser, metrics: dict) -> str:
@@ -93,7 +108,7 @@ def _figures(recogniser: Recogniser, metrics: dict) -> str:
         return "<p>This checkpoint came without measured figures.</p>"
     data = (metrics.get("evaluation") or {}).get("data", {}).get("scored", {})
     rows = "".join(
-        f"<tr><th scope='row'><span class='clef-code'>{text(one.label)}</span> {text(one.name)}</th>"
+        f"<tr>{_row_head(one.label, {one.label: one.name})}"
         f"<td>{_share(labels[one.label].get('auroc'))}</td><td>{_share(labels[one.label].get('f1'))}</td>"
         f"<td>{_share(labels[one.label].get('base_rate'))}</td></tr>"
         for one in anatomical(recogniser.action_units)
@@ -101,13 +116,16 @@ def _figures(recogniser: Recogniser, metrics: dict) -> str:
     )
     expression = (metrics["evaluation"].get("expression") or {}).get("accuracy")
     says = f"; the expression is right in {_share(expression)} %" if expression is not None else ""
+    rendered = metrics.get("corpus") in RENDERED
     where = (
-        f" Measured on {data['frames']:,} frames of {data['subjects']:,} people whom the model never saw."
+        f"<strong>On its own test set</strong>, {data['frames']:,} frames of {data['subjects']:,} "
+        f"{'rendered ' if rendered else ''}people whom the model never saw: the mean"
         if {"frames", "subjects"} <= data.keys()
-        else ""
+        else "The mean"
     )
-    return f"""{_photographs(metrics)}
-<p>{where} The mean AUROC is {_share(scored.get("mean_auroc"))} %, the mean F1 {_share(scored.get("mean_f1"))} %{says}.
+    trained = "<p>The model was trained on rendered faces, and on no photograph.</p>" if rendered else ""
+    return f"""{trained}{_photographs(metrics, {one.label: one.name for one in recogniser.action_units})}
+<p>{where} AUROC is {_share(scored.get("mean_auroc"))} %, the mean F1 {_share(scored.get("mean_f1"))} %{says}.
 {text(metrics.get("provenance", ""))}</p>
 <div class="clef-table" tabindex="0" role="region" aria-label="Figures for each action unit"><table><thead><tr><th
 scope="col">action unit</th><th scope="col">AUROC %</th><th scope="col">F1 %</th><th scope="col">how common %</th></tr>
@@ -116,23 +134,31 @@ scope="col">action unit</th><th scope="col">AUROC %</th><th scope="col">F1 %</th
 fitted threshold. These figures were read from the checkpoint’s own metrics.</p>"""
 
 
-def _photographs(metrics: dict) -> str:
+def _photographs(metrics: dict, names: dict[str, str]) -> str:
     photos = metrics.get("photographs") or {}
     data, labels = photos.get("data") or {}, photos.get("labels") or {}
-    lines = []
+    rows = ""
     for label, found in labels.items():
         if found.get("auroc") is None:
             continue
         interval = found.get("auroc_interval")
-        spread = f" [{_share(interval[0])}, {_share(interval[1])}]" if interval else ""
-        lines.append(f"{text(label)} {_share(found['auroc'])}{spread}")
-    if not lines:
+        spread = f"{_share(interval[0])} to {_share(interval[1])}" if interval else "–"
+        rows += f"<tr>{_row_head(label, names)}<td>{_share(found['auroc'])}</td><td>{spread}</td></tr>"
+    if not rows:
         return ""
     return (
-        f"<p><strong>Photographs</strong>, smiling against neutral, {data.get('photos')} pictures of "
-        f"{data.get('people')} people, AUROC in percent with 95 % intervals: {'; '.join(lines)}. Nothing but smiles "
-        f"could be verified on photographs.{_groups(labels)}</p>"
+        f"<p><strong>On photographs</strong>, {data.get('photos')} pictures of {data.get('people')} people, smiling "
+        "against neutral. Nothing but smiles could be verified on photographs.</p>"
+        '<div class="clef-table"><table><thead><tr><th scope="col">rises with a smile</th><th scope="col">AUROC %</th>'
+        f'<th scope="col">95 % interval</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f"<p>{_groups(labels)}</p>"
     )
+
+
+def _row_head(label: str, names: dict[str, str]) -> str:
+    if label not in names:
+        return f"<th scope='row'>{text(label)}</th>"
+    return f"<th scope='row'><span class='clef-code'>{text(label)}</span> {text(names[label])}</th>"
 
 
 def _groups(labels: dict) -> str:
@@ -145,7 +171,7 @@ def _groups(labels: dict) -> str:
             if not one.get("too_few") and one.get("auroc") is not None
         ]
         if parts:
-            return f" It serves people unequally, {text(label)} by group: {', '.join(parts)}."
+            return f"It serves people unequally, {text(label)} by group: {', '.join(parts)}."
     return ""
 
 

@@ -13,6 +13,10 @@ UNTRAINED = (
     "Nobody has checked how well the model does on words of your own: it was not trained on them. Compare faces with "
     "each other rather than trust a number; ✓ stands from 50 %."
 )
+LEGEND = (
+    'The mark <span class="clef-mark" aria-hidden="true"></span> on a bar is the threshold fitted for that action '
+    "unit; from there on it counts as present (✓)."
+)
 QUALITY = {
     "eye_distance": ("distance between the eyes", "{:.0f} px"),
     "blur": ("blur (sharp is about 0.5)", "{:.2f}"),
@@ -140,6 +144,7 @@ def _article(recogniser, face: FoundFace, number: int, count: int, words, scored
         parts.append(f'<p class="clef-warning"><strong>Do not rely on this face:</strong> {reason}.</p>')
     parts.append(_crop(face) + _buttons())
     if face.probabilities is not None:
+        parts.append(f'<p class="clef-note clef-legend">{LEGEND}</p>')
         veils = {column: spotlight(one) for column, one in enumerate(recogniser.maps(face))}
         own = _words(words, scored) if scored is not None else ""
         parts.append(f'<div class="clef-groups">{own}{label_groups(recogniser, face.probabilities, veils)}</div>')
@@ -174,8 +179,8 @@ def _crop(face: FoundFace) -> str:
     return (
         f'<div class="clef-look"><div class="clef-crop"><img alt="The face as the model sees it" src="{crop}">'
         '<img class="clef-veil" alt="" hidden></div>'
-        '<p class="clef-caption" aria-live="polite" data-idle="Point at a label below, or choose it, to light up '
-        'where the model looked for it."></p></div>'
+        '<p class="clef-caption" aria-live="polite" data-idle="Point at a label below, or choose it: what lights up '
+        'is where the model looked for it."></p></div>'
     )
 
 

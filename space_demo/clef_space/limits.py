@@ -10,6 +10,7 @@ MEGABYTE = 1_000_000
 PICTURE_BYTES = 20 * MEGABYTE
 PICTURE_PIXELS = 40_000_000
 VIDEO_BYTES = 60 * MEGABYTE
+UPLOAD_BYTES = 100 * MEGABYTE  # beyond which nothing is received at all
 VIDEO_PIXELS = 4_200_000  # a frame: 2560 x 1600 fits
 VIDEO_SECONDS = 30.0
 VIDEO_RATE = 10.0  # frames a second that are looked at

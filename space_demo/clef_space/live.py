@@ -8,7 +8,7 @@ from clef_space.parts import message, problem
 from clef_space.pictures import read_picture
 from clef_space.recogniser import Recogniser
 
-IDLE = "Start the camera. Nothing it sees is stored."
+IDLE = "The bars appear here once the camera runs."
 
 
 def live_bars(recogniser: Recogniser, source: str | bytes | None) -> str:

@@ -13,7 +13,7 @@ from clef_space.components import picture_file, video_file
 from clef_space.faces_view import faces_page
 from clef_space.limits import Refused, read_words
 from clef_space.live import idle, live_bars
-from clef_space.parts import message, problem
+from clef_space.parts import hint, message, problem
 from clef_space.pictures import forget, forget_later
 from clef_space.service import Service
 from clef_space.timeline_view import timeline
@@ -25,6 +25,13 @@ NO_VIDEO = (
 )
 SUGGESTED = "raised eyebrows\npolite smile\ngritted teeth"
 WAIT = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": None}
+
+
+LIVE = (
+    f"Allow the camera and press Record: the bars follow your face several times a second. Nothing it sees is stored, "
+    f"and the stream ends by itself after {limits.STREAM_SECONDS} seconds."
+)
+ENDED = "The stream has ended. Press Record to go on."
 
 
 def picture_tab(service: Service, first: str) -> None:
@@ -40,7 +47,7 @@ def picture_tab(service: Service, first: str) -> None:
             return problem(str(refused))
 
     upload = picture_file(
-        label="Your picture", sources=["upload", "webcam", "clipboard"], height=220, elem_id="clef-picture", buttons=[]
+        label="Your picture", sources=["upload", "webcam", "clipboard"], height=180, elem_id="clef-picture", buttons=[]
     )
     _examples(upload)
     result = gr.HTML(first, elem_id="clef-picture-result", elem_classes="clef-output")
@@ -98,6 +105,7 @@ def video_tab(service: Service) -> None:
             return hidden, message(NO_VIDEO), hidden, hidden
         folder = Path(tempfile.mkdtemp(prefix="clef-"))
         overlay = folder / "faces.mp4"
+        progress(0, desc="Looking at the frames")
         try:
             frames = service.video(path, overlay, lambda share: progress(share, desc="Looking at the frames"))
         except Refused as refused:
@@ -114,25 +122,25 @@ def video_tab(service: Service) -> None:
         )
 
     upload = video_file(
-        label="Your video", sources=["upload", "webcam"], height=260, elem_id="clef-video", include_audio=True,
+        label="Your video", sources=["upload", "webcam"], height=280, elem_id="clef-video", include_audio=True,
         webcam_options=gr.WebcamOptions(mirror=False), buttons=[],
     )  # fmt: skip
     with gr.Row(elem_id="clef-video-row"):
         overlay = gr.Video(
-            label="Faces found", visible=False, interactive=False, elem_id="clef-overlay", buttons=["download"]
-        )
+            label="Faces found", show_label=False, visible=False, interactive=False, elem_id="clef-overlay",
+            buttons=["download"],
+        )  # fmt: skip
         result = gr.HTML(message(NO_VIDEO), elem_id="clef-video-result", elem_classes="clef-output")
-    with gr.Row():
-        parquet = gr.DownloadButton("Download table (Parquet)", visible=False, elem_id="clef-parquet")
-        table_csv = gr.DownloadButton("Download table (CSV)", visible=False, elem_id="clef-csv")
-    upload.change(show, upload, [overlay, result, parquet, table_csv], show_progress_on=result, **WAIT)
+    with gr.Row(elem_classes="clef-downloads"):
+        parquet = gr.DownloadButton("Download table (Parquet)", visible=False, size="sm", elem_id="clef-parquet")
+        table_csv = gr.DownloadButton("Download table (CSV)", visible=False, size="sm", elem_id="clef-csv")
+    upload.change(
+        show, upload, [overlay, result, parquet, table_csv], show_progress_on=result, **WAIT | {"show_progress": "full"}
+    )
 
 
 def webcam_tab(service: Service) -> None:
-    gr.Markdown(
-        f"Press the record button: the bars follow your face several times a second. The stream ends by itself after "
-        f"{limits.STREAM_SECONDS} seconds."
-    )
+    note = gr.HTML(hint(LIVE), elem_id="clef-live-note")
     with gr.Row(elem_id="clef-live-row"):
         camera = picture_file(
             label="Webcam", sources=["webcam"], streaming=True, elem_id="clef-camera", height=320, format="jpeg",
@@ -143,17 +151,21 @@ def webcam_tab(service: Service) -> None:
 
     def live(source):
         if source is None:
-            return idle()
+            return idle(), hint(LIVE)
         try:
-            return live_bars(service.recogniser, source)
+            return live_bars(service.recogniser, source), hint(LIVE)
         finally:
             if isinstance(source, str):
                 forget(source)
 
-    camera.stream(
-        live, camera, result, stream_every=0.25, time_limit=limits.STREAM_SECONDS, concurrency_limit=limits.AT_ONCE,
-        show_progress="hidden", api_visibility="private",
+    streaming = camera.stream(
+        live, camera, [result, note], stream_every=0.25, time_limit=limits.STREAM_SECONDS,
+        concurrency_limit=limits.AT_ONCE, show_progress="hidden", api_visibility="private",
     )  # fmt: skip
+    # The server has let go by now, but Gradio's camera would begin anew.
+    streaming.then(
+        lambda: hint(ENDED), None, note, js="() => clefStopCamera()", api_visibility="private", show_progress="hidden"
+    )
 
 
 def endpoints(service: Service) -> None:
@@ -196,9 +208,10 @@ def _answer(function, *arguments) -> dict:
 def _examples(upload: gr.Image) -> None:
     """Buttons, as `gr.Examples` would offer copies that are removed like uploads."""
     with gr.Row(elem_classes="clef-examples"):
+        gr.HTML(hint("Or try"), min_width=0)
         for file in sorted(EXAMPLES.glob("*.jpg")):
             words = file.stem.partition("_")[2].replace("_", " ")
-            button = gr.Button(f"Example: {words}", size="sm", min_width=120)
+            button = gr.Button(f"Example: {words}", size="sm", min_width=0)
             button.click(lambda path=str(file): path, None, upload, api_visibility="private", show_progress="hidden")
 
 

@@ -34,6 +34,10 @@ def message(sentence: str) -> str:
     return f'<div class="clef-message" role="status">{text(sentence)}</div>'
 
 
+def hint(sentence: str) -> str:
+    return f'<p class="clef-note" role="status">{text(sentence)}</p>'
+
+
 def spotlight(relevance: np.ndarray) -> str:
     """(H, W) in [0, 1] as a veil that leaves free where the model looked, as a data URL."""
     small = Image.fromarray((relevance * 255).astype(np.uint8)).resize((MAP_SIDE, MAP_SIDE), Image.Resampling.BILINEAR)
@@ -43,23 +47,26 @@ def spotlight(relevance: np.ndarray) -> str:
     return data_url(Image.fromarray(veil), "PNG")
 
 
-def bar(label: Label, score: float, veil: str | None, first: bool) -> str:
-    """One label: its name, a bar with the threshold's mark, its number. A button: choosing it lights up the face."""
+def bar(label: Label, score: float, veil: str | None, first: bool, best: bool = False) -> str:
+    """One label: its name, a bar with the threshold's mark, its number. A button: choosing it lights up the face.
+    `best`: of the labels of which exactly one holds.
+    """
     present = label.threshold is not None and score >= label.threshold
-    code = f'<span class="clef-code">{text(label.label)}</span> ' if label.label.startswith("AU") else ""
+    coded = label.label.startswith("AU") and label.label != label.name
+    code = f'<span class="clef-code">{text(label.label)}</span> ' if coded else ""
     description = (
         f'<span class="clef-description">{text(label.description)}</span>'
         if label.description and label.is_action_unit
         else ""
     )
     mark = f'<span class="clef-threshold" style="left:{100 * label.threshold:.1f}%"></span>' if label.threshold else ""
-    said = f"{percent(score)}" + (", counts as present" if present else "")
+    said = percent(score) + (", the most probable" if best else ", counts as present" if present else "")
     shown = f' data-veil="{veil}"' if veil else ""
     tab = "0" if first else "-1"
     return (
-        f'<button type="button" class="clef-row{" clef-present" if present else ""}" tabindex="{tab}" '
+        f'<button type="button" class="clef-row{" clef-present" if present or best else ""}" tabindex="{tab}" '
         f'data-label="{text(label.label)}" aria-pressed="false"{shown}>'
-        f'<span class="clef-name">{code}{text(label.name)}</span>'
+        f'<span class="clef-name" dir="auto">{code}{text(label.name)}</span>'
         f'<span class="clef-score">{"<b>✓</b> " if present else ""}{percent(score)}</span>'
         f'<span class="clef-bar" aria-hidden="true"><span class="clef-fill" style="width:{100 * score:.1f}%"></span>'
         f'{mark}</span><span class="clef-hidden">, {said}. </span>{description}</button>'
@@ -67,8 +74,10 @@ def bar(label: Label, score: float, veil: str | None, first: bool) -> str:
 
 
 def bars(title: str, labels: list[Label], scores, veils: Mapping[int, str], note: str = "") -> str:
+    one_holds = bool(labels) and labels[0].threshold is None
+    best = max(labels, key=lambda label: scores[label.column]) if one_holds and np.any(scores) else None
     rows = "".join(
-        bar(label, float(scores[label.column]), veils.get(label.column), number == 0)
+        bar(label, float(scores[label.column]), veils.get(label.column), number == 0, label is best)
         for number, label in enumerate(labels)
     )
     under = f'<p class="clef-note">{text(note)}</p>' if note else ""

@@ -82,13 +82,21 @@ class Recogniser:
     def expressions(self) -> list[Label]:
         return [label for label in self.labels if not label.is_action_unit]
 
+    @property
+    def finds_coarsely(self) -> bool:
+        """Without YuNet's file, faces are found by OpenCV's Haar cascade."""
+        return isinstance(self._detector(), _companion(self.processor, "face_detection_clef").HaarDetector)
+
+    def _detector(self) -> Any:
+        """This thread's own: OpenCV's are not to be shared."""
+        if not hasattr(self._threads, "detector"):
+            self._threads.detector = self.processor.image_processor.find_detector()
+        return self._threads.detector
+
     def find(self, picture: Image.Image | np.ndarray, most: int | None = None) -> list[FoundFace]:
         """The faces of an upright RGB picture, the largest first, without probabilities."""
         processor = self.processor.image_processor
-        detector = getattr(self._threads, "detector", None)
-        if detector is None:  # OpenCV's are not to be shared between threads
-            detector = self._threads.detector = processor.find_detector()
-        faces = sorted(detector.detect(picture), key=lambda face: -np.prod(face.box[2:] - face.box[:2]))[:most]
+        faces = sorted(self._detector().detect(picture), key=lambda face: -np.prod(face.box[2:] - face.box[:2]))[:most]
         found = []
         for face in faces:
             try:

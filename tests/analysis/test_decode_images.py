@@ -84,7 +84,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
     assert side * side > LARGEST_PICTURE
     header = b"P5 30000 30000 255\n"  # nothing follows: decoding would say that it is cut short
     (tmp_path / "huge.pgm").write_bytes(header)
-    with pytest.raises(SourceError, match="30000 x 30000|exceeds limit"):
+    with pytest.raises(SourceError, match="cannot be read as an image: it has more than 80 million pixels"):
         read(tmp_path / "huge.pgm")
     (tmp_path / "large.pgm").write_bytes(b"P5 30000 2700 255\n")
     with pytest.raises(SourceError, match="30000 x 2700 pixels; at most 80 million"):

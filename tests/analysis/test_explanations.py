@@ -1,6 +1,7 @@
 """Explanations of a picture's faces: labels in every spelling, scores as in the table, maps, and the picture of it."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -45,6 +46,26 @@ def test_labels_are_found_by_id_by_name_and_else_are_words(faces):
             assert item.relevance.min() >= 0 and item.relevance.max() in (0, 1)
             expected = None if item.threshold is None else item.score >= item.threshold
             assert item.present == expected
+
+
+def test_with_a_detector_of_the_projects_own_too(tmp_path, test_data, checkpoint):
+    """It looks at the same size of picture as the table does."""
+    photos, yunet = sorted((test_data / "photos").glob("*.jpg")), test_data / "weights" / "face_detection_yunet.onnx"
+    if not (photos and yunet.is_file()):
+        pytest.skip("needs photos and YuNet's file in CLEF_TEST_DATA")
+    with Image.open(photos[0]) as file:
+        file.convert("RGB").resize((900, 900)).save(tmp_path / "large.png")
+    (found,) = explain_image(tmp_path / "large.png", ["AU12"], model=checkpoint, detector=str(yunet))
+    (row,) = analyze(tmp_path / "large.png", model=checkpoint, detector=str(yunet))
+    assert row["box_left"] == pytest.approx(found.face.box[0], rel=1e-6)
+    assert row["AU12_probability"] == pytest.approx(found.explanations[0].score, abs=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path, checkpoint, detector):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(SourceError, match="is a pipe"):
+        explain_image(tmp_path / "pipe.jpg", ["AU12"], model=checkpoint, detector=detector)
 
 
 def test_scores_are_those_of_the_table(faces, photo, checkpoint, detector):

@@ -188,6 +188,16 @@ def test_new_sources_are_added_and_failed_ones_are_tried_again(run, sources, tmp
     assert {source["status"] for source in about["sources"]} == {"done"} and len(about["sources"]) == 3
 
 
+def test_what_an_earlier_run_could_read_in_part_is_told_again(run, tmp_path, make_video, make_blocks):
+    whole = make_video(tmp_path / "whole.mkv", make_blocks(60)).read_bytes()
+    (tmp_path / "whole.mkv").unlink()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    first = analyze_to_file(run(tmp_path / "cut.mkv"), tmp_path / "t.parquet")
+    again = analyze_to_file(run(tmp_path / "cut.mkv"), tmp_path / "t.parquet", resume=True)
+    assert (first.incomplete, again.incomplete, again.skipped) == (1, 0, 1)
+    assert "are missing" in first.problems[0].message and again.problems == first.problems
+
+
 def test_what_lies_there_is_not_touched_unasked(run, sources, tmp_path, many_parts, monkeypatch):
     path = tmp_path / "t.parquet"
     with monkeypatch.context() as patch:
@@ -204,6 +214,17 @@ def test_what_lies_there_is_not_touched_unasked(run, sources, tmp_path, many_par
     assert path.read_bytes() == before
     assert analyze_to_file(run(sources / "a"), path, overwrite=True).rows == pq.read_metadata(path).num_rows
     assert set(pq.read_table(path)["source"].to_pylist()) == {str(sources / "a" / "clip.mp4")}
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_names_that_no_table_can_have(run, sources, tmp_path, options):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="folder.csv' is a folder; choose another name"):
+        analyze_to_file(run(sources / "a"), tmp_path / "folder.csv", **options)
+    with pytest.raises(FileExistsError, match="file' is no folder"):
+        analyze_to_file(run(sources / "a"), tmp_path / "file" / "deeper" / "t.csv", **options)
+    assert (tmp_path / "file").read_text() == "mine" and not list((tmp_path / "folder.csv").iterdir())
 
 
 def test_two_runs_do_not_write_one_table(run, sources, tmp_path):

@@ -95,3 +95,13 @@ def test_a_changed_file_has_another_fingerprint(folder):
     assert source.fingerprint() != before
     source.path.unlink()
     assert source.fingerprint() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_refused_before_anybody_waits_for_them(folder):
+    for name in ("pipe.jpg", "pipe.txt", "pipe"):
+        os.mkfifo(folder / "a" / name)
+    found = find_sources(["a", "a/pipe.txt", "a/pipe"])
+    assert names(found) == ["a/clip.mp4"]
+    assert {problem.source for problem in found.problems} == {"a/pipe.jpg", "a/pipe.txt", "a/pipe"}
+    assert all("pipe, socket or device" in problem.message for problem in found.problems)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from modeling_clef import losses_clef
+from modeling_clef import tiled_losses_clef
 from modeling_clef.losses_clef import (
     description_name_contrastive_loss,
     image_text_contrastive_loss,
@@ -57,9 +57,9 @@ def image_text_loop(images, texts, ids, scale):
     return (np.mean(to_text) + np.mean(to_image)) / 2
 
 
-@pytest.mark.parametrize("tile", [losses_clef.TILE_ELEMENTS, 16])
+@pytest.mark.parametrize("tile", [tiled_losses_clef.TILE_ELEMENTS, 16])
 def test_supervised_contrastive_loss_follows_its_definition(tile, monkeypatch):
-    monkeypatch.setattr(losses_clef, "TILE_ELEMENTS", tile)
+    monkeypatch.setattr(tiled_losses_clef, "TILE_ELEMENTS", tile)
     embeds = embeddings(8, 5)
     expected = supervised_contrastive_loop(embeds.detach().numpy(), GROUPS.tolist(), 0.2)
     assert supervised_contrastive_loss(embeds, GROUPS, 0.2).item() == pytest.approx(expected, abs=1e-12)
@@ -75,7 +75,7 @@ def test_tiles_give_the_gradients_of_the_whole(monkeypatch):
     groups = torch.arange(40) % 4
     gradients = []
     for tile in (2**24, 100):
-        monkeypatch.setattr(losses_clef, "TILE_ELEMENTS", tile)
+        monkeypatch.setattr(tiled_losses_clef, "TILE_ELEMENTS", tile)
         gradients += torch.autograd.grad(supervised_contrastive_loss(embeds, groups, 0.1), embeds)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-14)
 

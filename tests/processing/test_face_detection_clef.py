@@ -17,7 +17,9 @@ from processing.face_detection_clef import (
     HaarDetector,
     YuNetDetector,
     find_detector,
+    upright_pixels,
 )
+from processing.image_reading_clef import to_rgb_image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,6 +141,25 @@ def test_every_photograph_has_one_face_in_the_right_order(detector, photographs)
         np.testing.assert_allclose(
             moved(crop_matrix(face.points, 1), face.points[:3]), EYES_NOSE_1.targets(1), atol=0.05
         )
+
+
+def test_pictures_of_one_line_have_no_faces_without_a_place(detector):
+    # On some of them the network's numbers are not finite.
+    for shape in ((1, 30_000), (30_000, 1), (1, 1)):
+        for face in detector.detect(np.full((*shape, 3), 128, dtype=np.uint8)):
+            assert np.isfinite(face.box).all() and np.isfinite(face.points).all() and np.isfinite(face.score)
+
+
+def test_pixels_of_an_upright_picture_are_not_copied_and_others_are_made_so():
+    rng = np.random.default_rng(0)
+    plain = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    assert upright_pixels(plain) is plain
+    for image in (plain[:, ::-1], plain[..., 0], plain / 255.0, np.moveaxis(plain, -1, 0), Image.fromarray(plain)):
+        found = upright_pixels(image)
+        assert found.flags["C_CONTIGUOUS"]
+        np.testing.assert_array_equal(found, np.asarray(to_rgb_image(image)))
+    with pytest.raises(ValueError, match="zero size"):
+        upright_pixels(plain[:0])
 
 
 @pytest.mark.parametrize("side", [48, 1600])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from processing import CLEFImageProcessor
 from processing.image_processing_clef import MINIMUM_STD, to_rgb_image
@@ -243,3 +243,29 @@ def test_save_and_load(tmp_path, faces):
     )
     changed = CLEFImageProcessor.from_pretrained(tmp_path, size={"height": 6, "width": 6}, crop_recipe="other")
     assert changed(faces, return_tensors="np")["pixel_values"].shape == (3, 3, 6, 6) and changed.crop_recipe == "other"
+
+
+def test_large_jpeg_files_are_decoded_at_a_fraction_of_their_size(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    picture = small.resize((512, 512), Image.Resampling.BICUBIC)
+    path, turned = tmp_path / "picture.jpg", tmp_path / "turned.jpg"
+    picture.save(path, quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    picture.save(turned, quality=95, exif=exif)
+    decoded = []
+    load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", lambda self: decoded.append(self.size) or load(self))
+    for size, side in ((32, 64), (33, 128), (128, 256), (200, 512)):
+        decoded.clear()
+        processor = CLEFImageProcessor(size=size, do_normalize=False)
+        got = processor(path, return_tensors="np")["pixel_values"][0]
+        assert decoded[0] == (side, side)
+        whole = processor(Image.open(path), return_tensors="np")["pixel_values"][0]
+        assert np.abs(got - whole).mean() < 0.01
+        upright = processor(turned, return_tensors="np")["pixel_values"][0]
+        np.testing.assert_allclose(upright, np.rot90(got, -1, (1, 2)), atol=0.05)
+    # Pixels that landmarks refer to, and pixels that nobody asked to resize, are all there.
+    assert processor.read_image(path).size == (512, 512)
+    assert processor(path, do_resize=False, return_tensors="np")["pixel_values"].shape == (1, 3, 512, 512)

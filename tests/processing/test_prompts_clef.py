@@ -73,7 +73,7 @@ def test_phrasings_are_many_distinct_noun_phrases():
     names = [text.name for text in (*prompts.ACTION_UNITS.values(), *prompts.EXPRESSIONS.values())]
     assert len(set(phrases + names)) == len(phrases) + len(names)
     for label, texts in prompts.PHRASINGS.items():
-        assert 8 <= len(texts) <= 14, label
+        assert 20 <= len(texts) <= 32, label
     for phrase in phrases:
         assert phrase == phrase.strip() and 1 <= len(phrase.split()) <= 12, phrase
         assert not phrase.endswith((".", ";")) and "  " not in phrase, phrase

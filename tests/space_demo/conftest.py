@@ -1,4 +1,5 @@
 import importlib.util
+import io
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,13 +20,21 @@ SPACE = ROOT / "space_demo"
 WORKER = Path(__file__).with_name("space_worker.py")
 CHECKPOINT = ROOT / "checkpoints" / "clef-small"
 KEPT_SECONDS = 8
+STREAM_SECONDS = 6
 READY_WITHIN = 180  # generous: starting Python with torch on a busy machine
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install 'clef-faces[demo]'")
 pytest.importorskip("cv2", reason="needs OpenCV: pip install 'clef-faces[demo]'")
 pytest.importorskip("av", reason="needs PyAV: pip install 'clef-faces[demo]'")
-if str(SPACE) not in sys.path:
-    sys.path.append(str(SPACE))
+for folder in (SPACE, Path(__file__).parent):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
+).split()
+PATIENCE = 60_000  # milliseconds; a limit, not an expectation
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +47,8 @@ def space_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("space") / "model"
     AutoModelForImageClassification.from_pretrained(CHECKPOINT).save_pretrained(folder)
     AutoProcessor.from_pretrained(CHECKPOINT).save_pretrained(folder)
-    shutil.copy(CHECKPOINT / "metrics.json", folder)
+    for name in ("metrics.json", "recipe.yaml"):
+        shutil.copy(CHECKPOINT / name, folder)
     return folder
 
 
@@ -54,7 +65,7 @@ def space(space_model, yunet, tmp_path_factory):
     """The demonstration, served from a copy of its folder. `url`, and `temporary`, where Gradio puts uploads."""
     home = tmp_path_factory.mktemp("served")
     folder = shutil.copytree(SPACE, home / "space", ignore=shutil.ignore_patterns("__pycache__"))
-    port = free_port()
+    port = unused_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO", "PYTHON"))}
     environment |= {
         "CLEF_MODEL": str(space_model),
@@ -69,7 +80,11 @@ def space(space_model, yunet, tmp_path_factory):
     log = home / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-I", str(WORKER), str(folder)], cwd=home, env=environment, stdout=output, stderr=output
+            [sys.executable, "-I", str(WORKER), str(folder), str(STREAM_SECONDS)],
+            cwd=home,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
     served = Served(f"http://127.0.0.1:{port}", home / "temporary", log, process)
     try:
@@ -102,10 +117,15 @@ class Served:
             time.sleep(0.3)
 
 
-def free_port() -> int:
+def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    return unused_port()
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +179,70 @@ def hostile(tmp_path_factory):
 @pytest.fixture(scope="session")
 def kept_seconds():
     return KEPT_SECONDS
+
+
+@pytest.fixture(scope="session")
+def browser(smile, tmp_path_factory):
+    """Its camera sees the smiling face of the example."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    face = Image.open(smile).convert("RGB").resize((460, 480))
+    with camera.open("wb") as file:
+        for shift in (60, 64, 68, 72, 76, 80, 76, 72, 68, 64) * 3:
+            frame = Image.fromarray(np.full((480, 640, 3), 190, np.uint8))
+            frame.paste(face, (shift, 0))
+            buffer = io.BytesIO()
+            frame.save(buffer, "JPEG", quality=90)
+            file.write(buffer.getvalue())
+    with playwright.sync_playwright() as started:
+        flags = [*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
+        browser = started.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, space):
+    """`open_page(width, mode, url)`: a page of its own, watched until the end of the test. No page may log an error or
+    ask anything of another machine."""
+    contexts, errors, elsewhere = [], [], []
+
+    def note(message):
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location.get('url')})")
+
+    def request(request):
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
+            elsewhere.append(request.url)
+
+    def make(width=1280, mode="light", url=space.url):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=mode,
+            permissions=["camera", "microphone", "clipboard-read", "clipboard-write"],
+            accept_downloads=True,
+        )
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", request)
+        page.goto(url)
+        page.wait_for_selector("#clef-picture-result .clef-result, #clef-picture-result .clef-message")
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert errors == []
+    assert elsewhere == []
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()

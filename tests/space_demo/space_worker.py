@@ -1,6 +1,6 @@
 """Serves the demonstration as a Space does: the folder and a checkpoint, none of the project's packages.
 
-Usage: python -I space_worker.py FOLDER
+Usage: python -I space_worker.py FOLDER STREAM_SECONDS
 """
 
 import importlib.abc
@@ -18,10 +18,13 @@ class Refuse(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, Refuse())
-folder = sys.argv[1]
+folder, stream_seconds = sys.argv[1:]
 sys.path.insert(0, folder)
 
 import torch  # noqa: E402
 
+from clef_space import limits  # noqa: E402
+
 torch.set_num_threads(1)
+limits.STREAM_SECONDS = int(stream_seconds)
 runpy.run_path(f"{folder}/app.py", run_name="__main__")

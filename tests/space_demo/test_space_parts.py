@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from clef_space import pictures
+from clef_space.about import read_metrics
 from clef_space.labels import Label, anatomical, labels_of
 from clef_space.limits import Deadline, Gate, Refused, read_words
-from clef_space.parts import bar, spotlight
+from clef_space.parts import bar, bars, spotlight
 from clef_space.pictures import decode_data_url, forget, held, read_picture
 from clef_space.recogniser import model_of_card
 from clef_space.videos import Tracks, overlap
@@ -121,7 +122,27 @@ def test_labels_come_from_upper_face_to_lower():
 def test_a_bar_escapes_what_it_shows():
     shown = bar(Label(0, "words", '<b a="1">', "<script>", "", 0.5), 0.7, None, True)
     assert "<script>" not in shown and '<b a="1">' not in shown and "&lt;script&gt;" in shown
+    assert "AU12</span>" in bar(Label(0, "a", "AU12", "lip corner puller", "", 0.5), 0.7, None, True)
+    assert "clef-code" not in bar(Label(0, "words", "AU12", "AU12", "", 0.5), 0.7, None, True)  # a visitor's own word
     assert "✓" in shown and "✓" not in bar(Label(0, "words", "a", "a", "", 0.71), 0.7, None, True)
+
+
+def test_the_most_probable_of_labels_that_exclude_each_other_stands_out():
+    joy, calm = Label(0, "e", "joy", "joy", "", None), Label(1, "e", "calm", "calm", "", None)
+    shown = bars("Expression", [joy, calm], [0.4, 0.6], {}).split("<button")[1:]
+    assert ["clef-present" in row for row in shown] == [False, True]
+    assert "most probable" in shown[1] and "✓" not in shown[1]
+    assert "clef-present" not in bars("Expression", [joy, calm], np.zeros(2), {})  # nobody is there
+
+
+def test_figures_come_from_the_checkpoint_with_the_corpus_of_its_recipe(tmp_path):
+    assert read_metrics(str(tmp_path)) == {}
+    (tmp_path / "metrics.json").write_text('{"evaluation": {}}')
+    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": None}
+    (tmp_path / "recipe.yaml").write_text("corpus: bp4d\n")
+    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": "bp4d"}
+    (tmp_path / "metrics.json").write_text("not JSON")
+    assert read_metrics(str(tmp_path)) == {}
 
 
 def test_the_spotlight_is_clear_where_the_model_looked():
@@ -211,3 +232,24 @@ def test_pushing_points_the_card_at_another_model_and_keeps_what_else_is_loaded_
         "opencv/face_detection_yunet",
         "sentence-transformers/all-MiniLM-L6-v2",
     ]
+
+
+def test_words_of_somebody_else_in_between_change_nothing(space_model, monkeypatch):
+    from clef_space.recogniser import FoundFace, Recogniser
+
+    recogniser = Recogniser(str(space_model))
+    crop = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    face, mine, theirs = FoundFace([0, 0, 1, 1], [], 1.0, {}, crop), ["a big smile", "a frown"], ["anger", "AU1", "x"]
+    (alone, maps), pixels, between = recogniser.words([face], mine), recogniser.pixels, []
+
+    def interrupted(crops):
+        if not between:
+            between.append(True)
+            between.append(recogniser.words([face], theirs)[0].shape)
+        return pixels(crops)
+
+    monkeypatch.setattr(recogniser, "pixels", interrupted)
+    scores, maps_again = recogniser.words([face], mine)
+    assert between[1] == (1, 3)
+    np.testing.assert_allclose(scores, alone, atol=1e-6)
+    np.testing.assert_allclose(maps_again[0], maps[0], atol=1e-6)

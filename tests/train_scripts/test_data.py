@@ -1,3 +1,4 @@
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from processing.corpora import load_corpus
 from train_scripts.augmentation import RampedAugmentation
 from train_scripts.data import (
     ClassificationCollator,
+    Draws,
     FaceCrops,
     PretrainingCollator,
     activity_vocabulary,
@@ -14,7 +16,7 @@ from train_scripts.data import (
     choose_labelled,
     make_loader,
 )
-from train_scripts.sampling import FaceBatchSampler
+from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
 from train_scripts.towers import tiny_tokenizer
 
 
@@ -37,10 +39,33 @@ def pretraining_batches(corpus, processor, workers, start_step=0):
     return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers))
 
 
+def labelled_batches(corpus, processor, workers=0, start_step=0, balanced=True):
+    """Unaugmented, with row numbers as labels."""
+    _, ids = activity_vocabulary(corpus)
+    labels = np.arange(len(corpus), dtype=np.float32)[:, None]
+    collator = ClassificationCollator(processor, RampedAugmentation(FaceAugmentation(), full=0.0), labels)
+    groups = {"activities": ids, "subjects": np.array(corpus["subject_id"][:])} if balanced else {}
+    sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1, start_step=start_step, **groups)
+    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers))
+
+
+def spoiled(corpus, *broken):
+    """The corpus with images cut off in these rows."""
+
+    def spoil(row, index):
+        if index in broken:
+            row["image"]["bytes"] = row["image"]["bytes"][: 40 + index]
+        return row
+
+    raw = corpus.cast_column("image", datasets.Image(decode=False))
+    return raw.map(spoil, with_indices=True, features=raw.features).cast(corpus.features)
+
+
 def test_a_run_is_the_same_for_any_number_of_workers(corpus, processor):
     alone, together = (pretraining_batches(corpus, processor, workers) for workers in (0, 2))
     for a, b in zip(alone, together, strict=True):
         assert a.keys() == b.keys()
+        assert a.pop("corrupt") == b.pop("corrupt") == []
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -69,7 +94,8 @@ def test_texts_come_once_an_activity_and_name_it(corpus, processor):
 def test_without_augmentation_a_batch_is_what_the_processor_gives(corpus, processor):
     labels = np.zeros((len(corpus), 1), dtype=np.float32)
     collator = ClassificationCollator(processor, RampedAugmentation(FaceAugmentation(), full=0.0), labels)
-    batch = collator(FaceCrops(corpus, processor).__getitems__([(0, 5, 0), (0, 2, 0)]))
+    draws = Draws(FaceCrops(corpus, processor), FaceBatchSampler(len(corpus), 2, 1))
+    batch = collator(draws.__getitems__([(0, 5, 0), (0, 2, 0)]))
     expected = processor(images=[corpus[5]["image"], corpus[2]["image"]])["pixel_values"]
     torch.testing.assert_close(batch["pixel_values"], expected, rtol=0, atol=2e-5)
 
@@ -79,23 +105,63 @@ def test_crops_too_large_for_memory_are_decoded_on_the_way(corpus, processor, mo
     monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
     streamed = FaceCrops(corpus, processor)
     assert kept.crops is not None and streamed.crops is None
-    keys = [(0, 7, 4), (0, 0, 4)]
-    assert torch.equal(kept.__getitems__(keys)["crops"], streamed.__getitems__(keys)["crops"])
+    assert torch.equal(kept.read([7, 0])[0], streamed.read([7, 0])[0])
 
 
-def test_a_corrupt_image_is_named(corpus, processor):
-    def spoil(row, index):
-        if index == 3:
-            row["image"]["bytes"] = row["image"]["bytes"][:40]
-        return row
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_corrupt_image_is_counted_and_another_draw_takes_its_place(corpus, processor, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    broken = {3, 17}
+    _, ids = activity_vocabulary(corpus)
+    whole, replaced = (labelled_batches(c, processor) for c in (corpus, spoiled(corpus, *broken)))
+    drawn = [row for batch in whole for row in batch["rows"].tolist() if row in broken]
+    assert set(drawn) == broken, "the sampler has to draw the broken rows for this test to show anything"
+    assert [row for batch in replaced for row, _ in batch["corrupt"]] == drawn
+    assert all(reason for batch in replaced for _, reason in batch["corrupt"])
+    seen = 0
+    for before, after in zip(whole, replaced, strict=True):
+        rows = after["rows"].tolist()
+        expected = processor(images=[corpus[row]["image"] for row in rows])["pixel_values"]
+        torch.testing.assert_close(after["pixel_values"], expected, rtol=0, atol=2e-5)
+        assert after["labels"][:, 0].tolist() == rows
+        for old, new in zip(before["rows"].tolist(), rows, strict=True):
+            assert new not in broken and ids[new] == ids[old]
+            assert new == old or old in broken
+            seen += new != old
+    assert seen == len(drawn)
 
-    import datasets
 
-    features = corpus.features
-    raw = corpus.cast_column("image", datasets.Image(decode=False))
-    spoiled = raw.map(spoil, with_indices=True, features=raw.features).cast(features)
-    with pytest.raises(ValueError, match="cannot be decoded"):
-        FaceCrops(spoiled, processor)
+def test_replacements_depend_on_neither_workers_memory_nor_a_resume(corpus, processor, monkeypatch):
+    broken = spoiled(corpus, *range(0, 48, 3))
+    alone = labelled_batches(broken, processor, balanced=False)
+    assert len({row for batch in alone for row, _ in batch["corrupt"]}) > 5
+    together = labelled_batches(broken, processor, workers=2, balanced=False)
+    later = labelled_batches(broken, processor, start_step=5, balanced=False)
+    monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    streamed = labelled_batches(broken, processor, balanced=False)
+    for batches, others in ((alone, together), (alone, streamed), (alone[5:], later)):
+        for a, b in zip(batches, others, strict=True):
+            assert torch.equal(a["rows"], b["rows"]) and torch.equal(a["pixel_values"], b["pixel_values"])
+            assert a["corrupt"] == b["corrupt"]
+
+
+def test_an_activity_of_broken_images_only_is_replaced_by_others(corpus, processor):
+    names, ids = activity_vocabulary(corpus)
+    broken = spoiled(corpus, *np.flatnonzero(ids == 0))
+    batches = labelled_batches(broken, processor)
+    assert all(ids[row] != 0 for batch in batches for row in batch["rows"])
+    assert len(batches) == 9 and len(names) > 1
+
+
+def test_a_corpus_without_any_readable_image_is_refused(corpus, processor, monkeypatch):
+    broken = spoiled(corpus.select(range(6)), *range(6))
+    with pytest.raises(ValueError, match="none of the 6 images can be decoded"):
+        FaceCrops(broken, processor)
+    monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    draws = Draws(FaceCrops(broken, processor), FaceBatchSampler(6, 2, 1))
+    with pytest.raises(ValueError, match=rf"row 4 cannot be decoded.*nor those of {ATTEMPTS} other draws"):
+        draws.__getitems__([(0, 4, 0), (0, 2, 0)])
 
 
 @pytest.mark.parametrize("by", ["frame", "subject"])

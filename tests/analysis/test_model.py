@@ -1,0 +1,76 @@
+"""The checkpoint as an analysis calls it: against the model and its processor as they were saved."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("cv2", reason="needs opencv-python-headless")
+
+from transformers import AutoModelForImageClassification, AutoProcessor
+
+import modeling_clef  # noqa: F401
+from analysis.model import FaceClassifier, load_classifier, read_labels
+from processing.face_alignment_clef import EYES_NOSE_1
+
+
+def trained(checkpoint):
+    """A model whose batch normalisation has seen something."""
+    model = AutoModelForImageClassification.from_pretrained(checkpoint).eval()
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values, low, high in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.3, 3.0),
+                (module.weight.data, 0.5, 2.0),
+                (module.bias.data, -0.5, 0.5),
+            ):
+                values.copy_(torch.empty_like(values).uniform_(low, high, generator=generator))
+    model.freeze_labels()
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"per_image_normalization": False}, {"do_normalize": False}])
+@pytest.mark.parametrize("size", [32, 40])
+def test_probabilities_are_those_of_the_model_as_saved(checkpoint, options, size):
+    """Of each crop alone, through Pillow and batch normalisation; crops of 40 pixels are scaled first."""
+    model, processor = trained(checkpoint), AutoProcessor.from_pretrained(checkpoint).image_processor
+    for name, value in options.items():
+        setattr(processor, name, value)
+    crops = np.random.default_rng(1).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
+    expected = []
+    with torch.no_grad():
+        for crop in crops:
+            logits = model(processor(crop, return_tensors="pt")["pixel_values"]).logits
+            expected.append(model.probabilities(logits)[0].numpy())
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    classifier = FaceClassifier("tiny", model, processor, EYES_NOSE_1)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in classifier.model.modules())
+    np.testing.assert_allclose(classifier.probabilities(crops), expected, atol=2e-6)
+    assert classifier.probabilities(crops[:0]).shape == (0, 4)
+
+
+def test_the_digest_is_of_the_weights_as_saved(checkpoint):
+    """Two checkpoints that differ in what batch normalisation has seen are two checkpoints."""
+    processor = AutoProcessor.from_pretrained(checkpoint).image_processor
+    one, two = (FaceClassifier("tiny", trained(checkpoint), processor, EYES_NOSE_1) for _ in range(2))
+    assert one.weights == two.weights != load_classifier(checkpoint, device="cpu").weights
+    other = trained(checkpoint)
+    norm = next(module for module in other.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.running_mean[0] += 1e-3
+    assert FaceClassifier("tiny", other, processor, EYES_NOSE_1).weights != one.weights
+
+
+def test_labels_are_known_ones_or_words():
+    assert read_labels(["au 12", "a grin", "AU16=lower lip depressor", "x = a = b", "happiness"]) == {
+        "AU12": "lip corner puller",
+        "a grin": "a grin",
+        "AU16": "lower lip depressor",
+        "x": "a = b",
+        "happiness": "happiness",
+    }
+    for unknown in ("AU16", "au16", "AU 99"):  # as words they would mean nothing to a text tower
+        with pytest.raises(ValueError, match="is none of the action units that are known by number"):
+            read_labels(["happiness", unknown])
+    with pytest.raises(ValueError, match="more than once"):
+        read_labels(["AU12", "au12"])
