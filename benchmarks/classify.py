@@ -58,7 +58,7 @@ def cases() -> list[Case]:
     clip_text = CLIPTextConfig(vocab_size=words, eos_token_id=end, bos_token_id=tokenizer.cls_token_id, pad_token_id=0)
     return [
         Case("face-resnet", size, ResNetConfig(**shape, layer_type="basic"), bert, 20, MEASURED_IMAGES),
-        Case("ViT-B/16", 224, CLIPVisionConfig(patch_size=16), clip_text, 7, 1),
+        Case("ViT-B/16", 224, CLIPVisionConfig(patch_size=16), clip_text, 3, 1),
     ]
 
 

@@ -70,7 +70,7 @@ def cases() -> list[Case]:
     clip_text = CLIPTextConfig(vocab_size=words, eos_token_id=end, bos_token_id=tokenizer.cls_token_id, pad_token_id=0)
     return [
         Case("small tower", 128, size, small, BertConfig(vocab_size=words, **BERT_LIKE), 128, True, 12),
-        Case("ViT-B/16", 16, 224, CLIPVisionConfig(patch_size=16), clip_text, 77, False, 3),
+        Case("ViT-B/16", 16, 224, CLIPVisionConfig(patch_size=16), clip_text, 77, False, 2),
     ]
 
 
