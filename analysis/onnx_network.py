@@ -61,7 +61,9 @@ class OnnxNetwork:
             )
 
 
-class _Logits(torch.nn.Module):
+class Logits(torch.nn.Module):
+    """A classifier as exporters want it: pixels in, one tensor out."""
+
     def __init__(self, model: torch.nn.Module):
         super().__init__()
         self.model = model
@@ -74,7 +76,7 @@ def _export(model: torch.nn.Module, height: int, width: int, path: Path) -> None
     """Writes the network, of any batch size, to `path`."""
     with _quiet(), torch.no_grad():
         torch.onnx.export(
-            _Logits(model).eval(),
+            Logits(model).eval(),
             (torch.zeros(2, 3, height, width),),
             path,
             dynamo=True,
@@ -102,4 +104,4 @@ def _quiet():
             logger.setLevel(level)
 
 
-__all__ = ["OnnxNetwork"]
+__all__ = ["Logits", "OnnxNetwork"]

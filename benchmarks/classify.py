@@ -26,6 +26,7 @@ from transformers import BertConfig, CLIPConfig, CLIPModel, CLIPTextConfig, CLIP
 from transformers import PreTrainedConfig as Config
 
 from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
+from benchmarks.pretrain_step import BERT_LIKE
 from modeling_clef import CLEFConfig, CLEFForImageClassification
 from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
 from train_scripts.towers import NAMED_TOWERS, tiny_tokenizer
@@ -52,9 +53,7 @@ def cases() -> list[Case]:
     tokenizer = tiny_tokenizer()
     words, end = len(tokenizer), tokenizer.sep_token_id
     size, shape = NAMED_TOWERS["face-resnet"]
-    bert = BertConfig(
-        vocab_size=words, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
-    )
+    bert = BertConfig(vocab_size=words, **BERT_LIKE)
     clip_text = CLIPTextConfig(vocab_size=words, eos_token_id=end, bos_token_id=tokenizer.cls_token_id, pad_token_id=0)
     return [
         Case("face-resnet", size, ResNetConfig(**shape, layer_type="basic"), bert, 20, MEASURED_IMAGES),

@@ -30,7 +30,7 @@ from transformers import AutoModelForImageClassification, AutoProcessor
 
 import modeling_clef  # noqa: F401  makes the Auto classes know CLEF
 from analysis.model import SHIPPED_CHECKPOINT, FaceClassifier
-from analysis.onnx_network import OnnxNetwork
+from analysis.onnx_network import Logits, OnnxNetwork
 from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
 from processing.corpora.splits import available_cores
 
@@ -77,20 +77,11 @@ def prepare(way: str, model, processor, threads: int) -> Way:
     return autocast
 
 
-class _Logits(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values):
-        return self.model(pixel_values=pixel_values).logits
-
-
 def _openvino(model, size: tuple[int, int], threads: int, precision: str) -> Way:
     import openvino
 
     example = torch.zeros(2, 3, *size)
-    converted = openvino.convert_model(_Logits(model).eval(), example_input=example, input=[-1, 3, *size])
+    converted = openvino.convert_model(Logits(model).eval(), example_input=example, input=[-1, 3, *size])
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
     return lambda pixels: torch.from_numpy(np.array(compiled(pixels.numpy())[0]))

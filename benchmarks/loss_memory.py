@@ -13,9 +13,6 @@ values of a round, so that a busy machine disturbs them less.
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +28,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import ViTConfig, ViTModel
 
+from benchmarks.machine import describe_machine, write_result
 from modeling_clef.tiled_losses_clef import tiled_contrast
 from train_scripts.gradient_cache import encode_in_chunks
 
@@ -151,9 +149,7 @@ def main() -> dict:
     options = parser.parse_args()
     if min(*options.rows, options.views) < 2 * GROUPS or min(options.rounds, options.chunk) < 1:
         parser.error(f"expected at least {2 * GROUPS} rows and views, and 1 of rounds and chunk")
-    from render import _processor
-
-    load = os.getloadavg()[0]
+    machine = describe_machine("transformers")
     shares = [(count, rows) for count in options.rows for rows in (count, count // PROCESSES)]
     loss_rounds, cache_rounds = {share: [] for share in shares}, []
     cached, largest = (options.views, options.chunk), max(options.rows)
@@ -177,19 +173,10 @@ def main() -> dict:
             "chunk": options.chunk,
             **compare("plain", "cached", cache_rounds),
         },
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "threads": torch.get_num_threads(),
-            "load_average_before": load,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "machine": machine,
     }
     print_result(result)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, options.output)
     return result
 
 

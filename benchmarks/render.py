@@ -8,9 +8,7 @@ machine disturbs them less; the ratios are of one run.
 """
 
 import argparse
-import json
 import os
-import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,9 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numba
 import numpy as np
 
+from benchmarks.machine import describe_machine, write_result
 from processing.corpora.behaviour import clip_action_units
 from processing.corpora.bilateral_behaviour import clip_sides
 from processing.corpora.ict_faces import FaceRenderer
@@ -107,13 +105,7 @@ def main() -> dict:
         },
         "ratio_to_baseline": (full + person / FRAMES) / drawn,
         "faces_a_second": {"1 process": faces_a_second(options.root, 1), f"{cores} processes": None},
-        "machine": {
-            "processor": _processor(),
-            "cores": cores,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-        },
+        "machine": describe_machine("numpy", "numba"),
     }
     result["faces_a_second"][f"{cores} processes"] = faces_a_second(options.root, cores)
     for name, value in result["milliseconds"].items():
@@ -121,18 +113,8 @@ def main() -> dict:
     print(f"{'ratio to the baseline':32}{result['ratio_to_baseline']:8.2f}")
     for name, value in result["faces_a_second"].items():
         print(f"{name:32}{value:8.0f} faces a second")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, options.output)
     return result
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

@@ -20,9 +20,6 @@ lowers all rates, processor time the least.
 
 import argparse
 import itertools
-import json
-import os
-import platform
 import resource
 import sys
 import tempfile
@@ -47,6 +44,7 @@ from analysis.pipeline import FRAMES_A_BATCH, Batch
 from analysis.sources import Source
 from analysis.stages import FoundFrame, encode_frames, find_faces
 from analysis.tracking import FaceTracker
+from benchmarks.machine import describe_machine, write_result
 from processing.corpora.splits import available_cores
 from processing.face_detection_clef import opencv
 
@@ -256,9 +254,7 @@ def main() -> dict:
     options = parser.parse_args()
     if min(options.frames // LONGER, options.distinct, options.rounds, options.threads) < 1:
         parser.error(f"expected at least {LONGER} frames, and 1 of distinct, rounds and threads")
-    from render import _processor  # here for the same reason as `render_clip`
-
-    load = os.getloadavg()[0]
+    machine = describe_machine("opencv-python-headless", "av")
     clips = options.clips or Path(tempfile.gettempdir()) / "clef_video_benchmark"
     films = {n: make_clip(clips, n, options.frames, options.distinct, options.root) for n in FACES}
     short = make_clip(clips, 1, options.frames // LONGER, options.distinct, options.root)
@@ -288,20 +284,10 @@ def main() -> dict:
             f"{options.frames} frames": peaks[1],
             "ratio": peaks[1] / peaks[0],
         },
-        "machine": {
-            "processor": _processor(),
-            "cores": available_cores(),
-            "load_average_before": load,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "opencv": opencv().__version__,
-            "av": av.__version__,
-        },
+        "machine": machine,
     }
     print_result(result)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, options.output)
     return result
 
 
