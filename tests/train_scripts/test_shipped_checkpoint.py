@@ -34,6 +34,14 @@ def test_it_comes_with_all_that_belongs_to_it():
     assert AutoProcessor.from_pretrained(FOLDER).image_processor.crop_recipe == "eyes-nose-1"
 
 
+def test_the_code_it_carries_is_the_project_s_own():
+    sources = [
+        path for folder in ("modeling_clef", "processing") for path in FOLDER.parents[1].glob(f"{folder}/*_clef.py")
+    ]
+    carried = {path.name: path.read_text() for path in FOLDER.glob("*.py")}
+    assert carried and carried == {path.name: path.read_text() for path in sources if path.name in carried}
+
+
 def test_every_auto_class_and_the_pipeline_take_it():
     from PIL import Image
 
