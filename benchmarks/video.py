@@ -2,6 +2,7 @@
 
 python benchmarks/video.py                                             # prints
 python benchmarks/video.py --output benchmarks/results/video.json      # also writes, with the machine described
+python benchmarks/video.py --backend onnx                              # the checkpoint run by ONNX Runtime
 
 Clips with one face and with three are rendered once and kept in a folder (`--clips`): so many distinct frames
 (`--distinct`), shown forth and back until the clip is long enough, since what is seen does not matter to the speed.
@@ -40,6 +41,7 @@ import torch
 from analysis import Analysis, analyze, analyze_to_file
 from analysis.decode import Frame, Span, read_frames
 from analysis.journal import Journal
+from analysis.model import BACKENDS
 from analysis.pipeline import FRAMES_A_BATCH, Batch
 from analysis.sources import Source
 from analysis.stages import FoundFrame, encode_frames, find_faces
@@ -183,8 +185,12 @@ def write_clip(analysis: Analysis, output: Path) -> None:
         raise RuntimeError(f"got {outcome.faces} faces in {outcome.frames} frames; expected some. {outcome.problems}")
 
 
-def measure(clip: Path, faces: int, frames: int, threads: int, rounds: int, folder: Path) -> dict:
-    parts = Parts(analyze(clip, detector="yunet", threads=threads), folder)
+def analysis_of(clip: Path, threads: int, backend: str) -> Analysis:
+    return analyze(clip, detector="yunet", threads=threads, backend=backend)
+
+
+def measure(clip: Path, faces: int, frames: int, threads: int, backend: str, rounds: int, folder: Path) -> dict:
+    parts = Parts(analysis_of(clip, threads, backend), folder)
     measured = [one_round(frames, threads, parts) for _ in range(rounds)]
     rates, processor = ({name: {} for name in measured[0]} for _ in range(2))
     for name in measured[0]:
@@ -219,10 +225,10 @@ def measure(clip: Path, faces: int, frames: int, threads: int, rounds: int, fold
     }
 
 
-def peak_megabytes(clip: Path, threads: int) -> float:
+def peak_megabytes(clip: Path, threads: int, backend: str) -> float:
     """Peak resident memory of this process, which has analysed `clip` and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        write_clip(analyze(clip, detector="yunet", threads=threads), Path(folder) / "table.parquet")
+        write_clip(analysis_of(clip, threads, backend), Path(folder) / "table.parquet")
     try:  # on Linux the peak that `getrusage` gives includes that of the process which started this one
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -231,12 +237,12 @@ def peak_megabytes(clip: Path, threads: int) -> float:
         return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def measure_memory(short: Path, long: Path, threads: int, rounds: int) -> tuple[float, float]:
+def measure_memory(short: Path, long: Path, threads: int, backend: str, rounds: int) -> tuple[float, float]:
     """Peak megabytes of the analysis of a short and a long clip, each in fresh processes, medians."""
 
     def peak(clip: Path) -> float:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(peak_megabytes, clip, threads).result()
+            return pool.submit(peak_megabytes, clip, threads, backend).result()
 
     peaks = [(peak(short), peak(long)) for _ in range(rounds)]
     return tuple(np.median(peaks, axis=0).tolist())
@@ -250,20 +256,20 @@ def main() -> dict:
     parser.add_argument("--distinct", type=int, default=180, help="frames that are rendered (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="medians are over so many (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: one a core")
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="as `clef analyze` (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()
     if min(options.frames // LONGER, options.distinct, options.rounds, options.threads) < 1:
         parser.error(f"expected at least {LONGER} frames, and 1 of distinct, rounds and threads")
-    machine = describe_machine("opencv-python-headless", "av")
+    threads, backend, rounds = options.threads, options.backend, options.rounds
+    machine = describe_machine("opencv-python-headless", "av", *(["onnxruntime"] if backend == "onnx" else []))
     clips = options.clips or Path(tempfile.gettempdir()) / "clef_video_benchmark"
     films = {n: make_clip(clips, n, options.frames, options.distinct, options.root) for n in FACES}
     short = make_clip(clips, 1, options.frames // LONGER, options.distinct, options.root)
-    peaks = measure_memory(short, films[1], options.threads, options.rounds)
+    peaks = measure_memory(short, films[1], threads, backend, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        clip_results = [
-            measure(films[n], n, options.frames, options.threads, options.rounds, Path(folder)) for n in FACES
-        ]
-    analysis = analyze(films[1], detector="yunet", threads=options.threads)
+        clip_results = [measure(films[n], n, options.frames, threads, backend, rounds, Path(folder)) for n in FACES]
+    analysis = analysis_of(films[1], threads, backend)
     result = {
         "clip": {
             "frames": options.frames,
@@ -274,10 +280,11 @@ def main() -> dict:
         "model": analysis.classifier.name,
         "crop_size": analysis.classifier.crop_size,
         "device": str(analysis.classifier.device),
+        "backend": backend,
         "detector": analysis.detector,
         "batch_size": analysis.batch_size,
-        "threads": options.threads,
-        "rounds": options.rounds,
+        "threads": threads,
+        "rounds": rounds,
         "clips": clip_results,
         "peak_memory_mb": {
             f"{options.frames // LONGER} frames": peaks[0],
