@@ -43,7 +43,7 @@ class OnnxNetwork:
         options.log_severity_level = 3  # errors
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "network.onnx")
-            _export(model, height, width, path)
+            export_onnx(model, height, width, path)
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._check(model, height, width)
 
@@ -61,8 +61,8 @@ class OnnxNetwork:
             )
 
 
-class Logits(torch.nn.Module):
-    """A classifier as exporters want it: pixels in, one tensor out."""
+class _Logits(torch.nn.Module):
+    """A classifier as the exporter wants it: pixels in, one tensor out."""
 
     def __init__(self, model: torch.nn.Module):
         super().__init__()
@@ -72,11 +72,11 @@ class Logits(torch.nn.Module):
         return self.model(pixel_values=pixel_values).logits
 
 
-def _export(model: torch.nn.Module, height: int, width: int, path: Path) -> None:
-    """Writes the network, of any batch size, to `path`."""
+def export_onnx(model: torch.nn.Module, height: int, width: int, path: Path) -> None:
+    """Writes the network, pixels in and logits out, of any batch size, to `path`. Arguments as of `OnnxNetwork`."""
     with _quiet(), torch.no_grad():
         torch.onnx.export(
-            Logits(model).eval(),
+            _Logits(model).eval(),
             (torch.zeros(2, 3, height, width),),
             path,
             dynamo=True,
@@ -104,4 +104,4 @@ def _quiet():
             logger.setLevel(level)
 
 
-__all__ = ["Logits", "OnnxNetwork"]
+__all__ = ["OnnxNetwork", "export_onnx"]

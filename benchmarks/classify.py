@@ -33,7 +33,7 @@ from train_scripts.towers import NAMED_TOWERS, tiny_tokenizer
 
 BATCHES = (1, 32)
 LABELS = (12, 40)
-MEASURED_IMAGES = 64  # a measurement of the small tower is of so many at least
+MEASURED_IMAGES = 64  # a measurement of the small tower is of so many at least; of ViT-B/16, a quarter of it
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def cases() -> list[Case]:
     clip_text = CLIPTextConfig(vocab_size=words, eos_token_id=end, bos_token_id=tokenizer.cls_token_id, pad_token_id=0)
     return [
         Case("face-resnet", size, ResNetConfig(**shape, layer_type="basic"), bert, 20, MEASURED_IMAGES),
-        Case("ViT-B/16", 224, CLIPVisionConfig(patch_size=16), clip_text, 3, 1),
+        Case("ViT-B/16", 224, CLIPVisionConfig(patch_size=16), clip_text, 3, MEASURED_IMAGES // 4),
     ]
 
 
@@ -143,12 +143,13 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {case.name: case for case in cases()}
     parser.add_argument("--towers", nargs="+", choices=list(known), default=list(known), help="default: both")
+    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, default=BATCHES, help="default: both")
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     chosen = [replace(known[name], rounds=options.rounds or known[name].rounds) for name in options.towers]
     machine = describe_machine("transformers")
-    measured = [measure(case, labels, batch) for case in chosen for labels in LABELS for batch in BATCHES]
+    measured = [measure(case, labels, batch) for case in chosen for labels in LABELS for batch in options.batches]
     result = {"cases": measured, "machine": machine}
     for case in measured:
         print(f"{case['name']}, {case['labels']} labels, batch {case['batch']}")

@@ -103,13 +103,23 @@ def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -
     Returns:
         The mean over bins weighted by their frames, in [0, 1]; None without a known frame.
     """
+    return calibration_error(reliability_bins(probabilities, correct))
+
+
+def reliability_bins(probabilities: np.ndarray, correct: np.ndarray) -> list[list[float]]:
+    """[mean probability, frequency, frames] of each of `BINS` bins of equally many frames, from the least probable on;
+    fewer bins with fewer frames. Arguments as for `expected_calibration_error`."""
     known = ~np.isnan(correct)
-    if not known.any():
-        return None
     order = np.argsort(probabilities[known], kind="stable")
     scores, hits = probabilities[known][order].astype(float), correct[known][order]
-    bins = [part for part in np.array_split(np.arange(len(scores)), BINS) if len(part)]
-    return float(sum(abs(scores[part].mean() - hits[part].mean()) * len(part) for part in bins) / len(scores))
+    parts = [part for part in np.array_split(np.arange(len(scores)), BINS) if len(part)]
+    return [[float(scores[part].mean()), float(hits[part].mean()), len(part)] for part in parts]
+
+
+def calibration_error(bins: list[list[float]]) -> float | None:
+    """Of `reliability_bins`: the mean distance of probability and frequency, weighted by frames; None without bins."""
+    frames = sum(count for _, _, count in bins)
+    return sum(abs(p - f) * count for p, f, count in bins) / frames if frames else None
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -274,7 +274,7 @@ def _distinct_clips(order: np.ndarray, mask: np.ndarray, clips: np.ndarray, coun
 def _face(row: dict, label: str, score: float) -> Face:
     buffer = io.BytesIO()
     row["image"].convert("RGB").save(buffer, format="PNG", optimize=True)
-    intensity = row["action_units"].get(label)
+    intensity = (row.get("action_units") or {}).get(label)
     coded = "" if intensity is None else f" · {intensity:.1f}"
     alt = f"face of {row['subject_id']}, activity {row['activity']}, {label} score {score:.2f}"
     return Face(buffer.getvalue(), f"{score:.2f}{coded}", alt)

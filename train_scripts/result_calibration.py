@@ -5,27 +5,11 @@ Frames without a detected face have no probability and are left out here, and on
 
 import numpy as np
 
-from train_scripts.calibration import BINS
+from train_scripts.calibration import calibration_error, reliability_bins
 from train_scripts.score_draws import Frames
 
 # Beside its classes, a single-label set has the probability of whichever class is predicted.
 PREDICTED = "predicted class"
-
-
-def reliability_bins(probabilities: np.ndarray, correct: np.ndarray) -> list[list[float]]:
-    """[mean probability, frequency, frames] of each of 15 bins of equally many frames, as in
-    `calibration.expected_calibration_error`, whose arguments these are; fewer bins with fewer frames."""
-    known = ~np.isnan(correct)
-    order = np.argsort(probabilities[known], kind="stable")
-    scores, hits = probabilities[known][order].astype(float), correct[known][order]
-    parts = [part for part in np.array_split(np.arange(len(scores)), BINS) if len(part)]
-    return [[float(scores[part].mean()), float(hits[part].mean()), len(part)] for part in parts]
-
-
-def calibration_error(bins: list[list[float]]) -> float | None:
-    """Expected calibration error of `reliability_bins`; None without bins."""
-    frames = sum(count for _, _, count in bins)
-    return sum(abs(p - f) * count for p, f, count in bins) / frames if frames else None
 
 
 def reliability(folds: list[Frames]) -> dict[str, dict[str, list[list[float]]]]:
