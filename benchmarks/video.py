@@ -248,7 +248,7 @@ def measure_memory(short: Path, long: Path, threads: int, backend: str, rounds: 
     return tuple(np.median(peaks, axis=0).tolist())
 
 
-def main() -> dict:
+def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="face model; default: the environment variable CLEF_ICT_FACEKIT")
     parser.add_argument("--clips", type=Path, help="folder that keeps the rendered clips; default: a temporary one")
@@ -258,7 +258,7 @@ def main() -> dict:
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: one a core")
     parser.add_argument("--backend", choices=BACKENDS, default="torch", help="as `clef analyze` (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if min(options.frames // LONGER, options.distinct, options.rounds, options.threads) < 1:
         parser.error(f"expected at least {LONGER} frames, and 1 of distinct, rounds and threads")
     threads, backend, rounds = options.threads, options.backend, options.rounds

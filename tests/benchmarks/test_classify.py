@@ -26,6 +26,8 @@ def test_the_result_has_every_batch_and_number_of_labels(cases, written, check_r
         for share in case["share_of_tower"].values():
             check_ratio(share)
         assert ("speed_over_stock" in case) == (case["name"] == "ViT-B/16") == ("stock" in case["images_a_second"])
+    only = written(classify.main, "--towers", "face-resnet", "--batches", 1, "--rounds", 1)
+    assert [(case["labels"], case["batch"], case["rounds"]) for case in only["cases"]] == [(12, 1, 1), (40, 1, 1)]
 
 
 def test_variants_classify_the_same_labels(cases):

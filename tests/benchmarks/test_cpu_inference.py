@@ -30,6 +30,15 @@ def test_the_result_compares_each_way_with_eager(written, check_ratio):
         assert 1e-3 < difference["channels last, bf16 autocast"] < 0.5  # another arithmetic indeed
 
 
+@pytest.mark.parametrize(("way", "package"), [("onnx", "onnxruntime"), ("OpenVINO", "openvino")])
+def test_exported_networks_say_what_eager_says(written, way, package):
+    pytest.importorskip(package, reason=f"needs {package}")
+    result = written(cpu_inference.main, "--rounds", 1, "--ways", way)
+    (one,) = result["threads"]
+    assert not one["left_out"]
+    assert all(batch["largest_logit_difference"][way] < 1e-3 for batch in one["batches"])
+
+
 def test_a_way_that_cannot_be_prepared_is_named_with_its_reason(written, monkeypatch):
     def broken(way, *arguments):
         if way == "channels last":
