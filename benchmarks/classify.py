@@ -25,7 +25,7 @@ import torch
 from transformers import BertConfig, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, ResNetConfig
 from transformers import PreTrainedConfig as Config
 
-from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
+from benchmarks.machine import at_least_one, describe_machine, median, ratio, seconds_side_by_side, write_result
 from benchmarks.pretrain_step import BERT_LIKE
 from modeling_clef import CLEFConfig, CLEFForImageClassification
 from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> dict:
     known = {case.name: case for case in cases()}
     parser.add_argument("--towers", nargs="+", choices=list(known), default=list(known), help="default: both")
     parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, default=BATCHES, help="default: both")
-    parser.add_argument("--rounds", type=int, help="instead of each case's own number")
+    parser.add_argument("--rounds", type=at_least_one, help="instead of each case's own number")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     chosen = [replace(known[name], rounds=options.rounds or known[name].rounds) for name in options.towers]

@@ -32,7 +32,7 @@ from transformers import AutoModelForImageClassification, AutoProcessor
 import modeling_clef  # noqa: F401  makes the Auto classes know CLEF
 from analysis.model import SHIPPED_CHECKPOINT, FaceClassifier
 from analysis.onnx_network import OnnxNetwork, export_onnx
-from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
+from benchmarks.machine import at_least_one, describe_machine, median, ratio, seconds_side_by_side, write_result
 from processing.corpora.splits import available_cores
 
 BATCHES = (1, 16)
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT, help="default: the one that ships")
     parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=WAYS[1:], help="beside eager; default: all")
-    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=7, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     packages = [name for name in ("onnxruntime", "onnxscript", "openvino") if importlib.util.find_spec(name)]

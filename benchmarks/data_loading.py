@@ -29,7 +29,7 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
+from benchmarks.machine import at_least_one, describe_machine, median, ratio, seconds_side_by_side, write_result
 from benchmarks.pretrain_step import cases, make_model
 from processing import CLEFImageProcessor, CLEFProcessor, FaceAugmentation
 from processing.augmentation_clef import PRESETS
@@ -178,9 +178,9 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=12, help="people in the corpus (default: %(default)s)")
     parser.add_argument("--image-size", type=int, default=96, help="of the corpus's crops (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=12, help="of training in a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--batch", type=at_least_one, default=128, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=at_least_one, default=12, help="of training in a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     machine = describe_machine("pillow", "numpy", "datasets")

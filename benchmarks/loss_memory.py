@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import ViTConfig, ViTModel
 
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.machine import at_least_one, describe_machine, write_result
 from modeling_clef.tiled_losses_clef import tiled_contrast
 from train_scripts.gradient_cache import encode_in_chunks
 
@@ -143,12 +143,12 @@ def main() -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[4096, 8192, 16384], help="N (default: %(default)s)")
     parser.add_argument("--views", type=int, default=512, help="of the gradient caching (default: %(default)s)")
-    parser.add_argument("--chunk", type=int, default=32, help="views encoded at a time (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many (default: %(default)s)")
+    parser.add_argument("--chunk", type=at_least_one, default=32, help="views encoded at a time (default: %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=3, help="medians are of so many (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    if min(*options.rows, options.views) < 2 * GROUPS or min(options.rounds, options.chunk) < 1:
-        parser.error(f"expected at least {2 * GROUPS} rows and views, and 1 of rounds and chunk")
+    if min(*options.rows, options.views) < 2 * GROUPS:
+        parser.error(f"got {min(*options.rows, options.views)} rows or views, expected at least {2 * GROUPS}")
     machine = describe_machine("transformers")
     shares = [(count, rows) for count in options.rows for rows in (count, count // PROCESSES)]
     loss_rounds, cache_rounds = {share: [] for share in shares}, []

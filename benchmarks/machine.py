@@ -1,5 +1,6 @@
 """What the benchmarks share: measuring side by side, describing the machine, writing the result."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -43,6 +44,14 @@ def seconds_side_by_side(
                 seconds[name].append((time.perf_counter() - began) / calls)
             bar.update()
     return seconds
+
+
+def at_least_one(text: str) -> int:
+    """Of an option on the command line, for argparse's `type`."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
+    return number
 
 
 def median(values) -> float:

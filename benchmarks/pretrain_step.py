@@ -35,7 +35,7 @@ from transformers import (
     ResNetConfig,
 )
 
-from benchmarks.machine import describe_machine, median, ratio, seconds_side_by_side, write_result
+from benchmarks.machine import at_least_one, describe_machine, median, ratio, seconds_side_by_side, write_result
 from modeling_clef import CLEFConfig, CLEFForPreTraining
 from modeling_clef.towers_clef import pool_text, pooled_image_features
 from processing.prompts_clef import ACTIVITIES, activity_text
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {case.name: case for case in cases()}
     parser.add_argument("--towers", nargs="+", choices=list(known), default=list(known), help="default: both")
-    parser.add_argument("--rounds", type=int, help="instead of each case's own number")
+    parser.add_argument("--rounds", type=at_least_one, help="instead of each case's own number")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     chosen = [replace(known[name], rounds=options.rounds or known[name].rounds) for name in options.towers]

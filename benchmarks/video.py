@@ -46,7 +46,7 @@ from analysis.pipeline import FRAMES_A_BATCH, Batch
 from analysis.sources import Source
 from analysis.stages import FoundFrame, encode_frames, find_faces
 from analysis.tracking import FaceTracker
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.machine import at_least_one, describe_machine, write_result
 from processing.corpora.splits import available_cores
 from processing.face_detection_clef import opencv
 
@@ -253,14 +253,14 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--root", help="face model; default: the environment variable CLEF_ICT_FACEKIT")
     parser.add_argument("--clips", type=Path, help="folder that keeps the rendered clips; default: a temporary one")
     parser.add_argument("--frames", type=int, default=1800, help=f"of a clip, at least {LONGER} (default: %(default)s)")
-    parser.add_argument("--distinct", type=int, default=180, help="frames that are rendered (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="default: one a core")
+    parser.add_argument("--distinct", type=at_least_one, default=180, help="frames rendered (default: %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=3, help="medians are of so many (default: %(default)s)")
+    parser.add_argument("--threads", type=at_least_one, default=available_cores(), help="default: one a core")
     parser.add_argument("--backend", choices=BACKENDS, default="torch", help="as `clef analyze` (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
-    if min(options.frames // LONGER, options.distinct, options.rounds, options.threads) < 1:
-        parser.error(f"expected at least {LONGER} frames, and 1 of distinct, rounds and threads")
+    if options.frames < LONGER:
+        parser.error(f"argument --frames: got {options.frames}, expected at least {LONGER}")
     threads, backend, rounds = options.threads, options.backend, options.rounds
     machine = describe_machine("opencv-python-headless", "av", *(["onnxruntime"] if backend == "onnx" else []))
     clips = options.clips or Path(tempfile.gettempdir()) / "clef_video_benchmark"

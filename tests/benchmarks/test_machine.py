@@ -1,8 +1,9 @@
+import argparse
 import json
 
 import pytest
 
-from benchmarks.machine import median, ratio, seconds_side_by_side, write_result
+from benchmarks.machine import at_least_one, median, ratio, seconds_side_by_side, write_result
 
 
 def test_variants_take_turns_and_change_their_order():
@@ -32,6 +33,12 @@ def test_ratios_are_of_one_round():
 def test_nothing_is_measured_in_no_rounds():
     with pytest.raises(ValueError, match="got 0 rounds of 1 calls"):
         seconds_side_by_side({}, rounds=0)
+
+
+def test_options_of_less_than_one_are_refused():
+    assert at_least_one("3") == 3
+    with pytest.raises(argparse.ArgumentTypeError, match="got 0, expected at least 1"):
+        at_least_one("0")
 
 
 def test_results_are_written_where_asked_for(tmp_path):
