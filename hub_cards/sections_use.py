@@ -166,7 +166,7 @@ def labels_and_prompts(measured: Measured) -> str | None:
     elif measured.config.get("head") == "names_and_descriptions":
         parts.append("Descriptions of the labels' appearance took part in training and decide nothing now.")
     if phrased:
-        parts.append("Training also showed everyday phrasings of the labels by turns, so that other words work.")
+        parts.append("Training also showed everyday phrasings of the labels, so that other words work.")
     return paragraphs(*parts)
 
 

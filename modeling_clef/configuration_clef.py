@@ -68,6 +68,7 @@ class CLEFConfig(PreTrainedConfig):
             the description–name loss (poster: L_IN + L_DN), or similarity to label `"descriptions"`, where names are
             never shown (poster's ablation, the row with D and without N).
         description_weight: factor of the description–name loss.
+        phrasing_weight: factor of the image–phrasing loss of label sets with phrasings (our choice).
         label_scale_init: multiplier of image–name similarities at the start (our choice; learned, one a label set).
         label_bias_init: bias of the labels of multi-label sets at the start (our choice; labels are rare).
             Single-label sets start at 0.
@@ -105,6 +106,7 @@ class CLEFConfig(PreTrainedConfig):
     label_sets: list[dict] | None = None
     head: Literal["linear", "names", "names_and_descriptions", "descriptions"] = "names"
     description_weight: float | int = 1.0
+    phrasing_weight: float | int = 0.3
     label_scale_init: float | int = 10.0
     label_bias_init: float | int = -2.0
 

@@ -30,8 +30,8 @@ def build_label_set(
         names: one text a label that its embedding is made of, template included.
         tokenizer: the text tower's; texts are cut at its `model_max_length`, at most 512 tokens.
         descriptions: for each label its description, in each of several templates. Only training looks at them.
-        phrasings: for each label any number of other texts for it, besides its name. Training draws among the name
-            and these anew in every step, so that texts never trained on are understood; evaluation takes the name.
+        phrasings: for each label any number of other texts for it, besides its name. Training draws one of them anew
+            in every step for a loss of its own, so that texts never trained on are understood; logits are of names.
 
     Returns:
         dict with `name`, `problem_type`, `labels`, `names`, `name_tokens` (one string of token ids a label),

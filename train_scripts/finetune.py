@@ -70,7 +70,8 @@ class FinetuningOptions(TrainingOptions):
         metadata={"help": "action units of the protocol, e.g. AU1 AU2; default: all that the corpus codes"},
     )
     description_weight: float = option(1.0, "weight of the description–name loss")
-    phrasings: bool = option(False, "show labels in several phrasings by turns, so that other words work later")
+    phrasings: bool = option(False, "also show labels in everyday phrasings, so that other words work later")
+    phrasing_weight: float = option(0.3, "with phrasings: weight of the image–phrasing loss")
     held_out_expressions: list[str] = field(
         default_factory=list,
         metadata={"help": "expressions neither shown nor named here: their frames are left out of every split"},
@@ -174,6 +175,7 @@ def main(options: FinetuningOptions) -> Path:
         label_sets=label_sets,
         head=options.head,
         description_weight=options.description_weight,
+        phrasing_weight=options.phrasing_weight,
     )
 
     scored = ReadableCorpora({name: part for name, part in corpora.items() if name != "train"}, accelerator.print)
@@ -200,8 +202,8 @@ def main(options: FinetuningOptions) -> Path:
             return make_loader(crops, sampler, collator, options.workers)
 
         def losses_of(output):
-            parts = {"image_name_loss": output.image_name_loss, "description_name_loss": output.description_name_loss}
-            return {"loss": output.loss} | {name: loss for name, loss in parts.items() if loss is not None}
+            names = ("image_name_loss", "image_phrasing_loss", "description_name_loss")
+            return {"loss": output.loss} | {name: output[name] for name in names if name in output}
 
         epochs = None
         if options.epoch_scores:

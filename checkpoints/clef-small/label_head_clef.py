@@ -75,9 +75,8 @@ class LabelHead(nn.Module):
         self.scales = nn.Parameter(scales.to(old), requires_grad=self.scales.requires_grad)
 
     def embed_names(self, clef, description_ids: torch.Tensor | None = None) -> torch.Tensor:
-        """(K, D) label embeddings: of the names, or in training of a text drawn for each label among its name and its
-        phrasings by torch's generator. With head "descriptions" each label's first description stands for its name and
-        the others for its phrasings; `description_ids` (K,) chooses among them.
+        """(K, D) label embeddings: of the names. With head "descriptions" they are of one description a label instead:
+        of the first, or in training of one drawn by torch's generator; `description_ids` (K,) chooses.
 
         Computed anew in training and wherever a gradient may be wanted; otherwise kept until the text side's weights,
         the precision or the labels change. A text-free model has them as they were.
@@ -89,10 +88,9 @@ class LabelHead(nn.Module):
             if self.training:
                 raise ValueError(NO_TEXT_TOWER)
             return self.label_embeds.float()
-        chosen = description_ids if self.shows_descriptions else None
-        if chosen is not None or (self.training and any(self.phrasings)):
-            ids, mask = token_tensors(self._phrasings(chosen), self.pad_id)
-            return clef.text_embeds(ids.to(clef.device), mask.to(clef.device))
+        if self.shows_descriptions and (self.training or description_ids is not None):
+            every = [[first, *others] for first, others in zip(self.names, self.others, strict=True)]
+            return self._embed_one_each(clef, every, description_ids)
         ids, mask = self._name_tokens(clef.device)
         if self.training or torch.is_grad_enabled():
             return clef.text_embeds(ids, mask)
@@ -106,6 +104,11 @@ class LabelHead(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = (state, clef.text_embeds(ids, mask))
         return self._kept[1]
+
+    def embed_phrasings(self, clef) -> torch.Tensor:
+        """(K, D) embeddings of a phrasing drawn for each label by torch's generator; of its name where it has none."""
+        texts = [others or [name] for name, others in zip(self.names, self.others, strict=True)]
+        return self._embed_one_each(clef, texts)
 
     def keep_embeds(self, label_embeds: torch.Tensor | None) -> None:
         """Makes (K, D) label embeddings part of what is saved; None leaves them out."""
@@ -172,14 +175,15 @@ class LabelHead(nn.Module):
         self.descriptions = [label_set["description_tokens"] for label_set in config.label_sets]
         if self.shows_descriptions:
             texts = [texts for label_set in config.label_sets for texts in label_set["description_tokens"]]
-            self.names, self.phrasings = [first for first, *_ in texts], [others for _, *others in texts]
+            self.names, self.others = [first for first, *_ in texts], [others for _, *others in texts]
         else:
             self.names = [tokens for label_set in config.label_sets for tokens in label_set["name_tokens"]]
-            self.phrasings = [
+            self.others = [
                 tokens
                 for label_set in config.label_sets
                 for tokens in label_set["phrasing_tokens"] or [[]] * len(label_set["labels"])
             ]
+        self.has_phrasings = config.head.startswith("names") and any(self.others)
         keeps = config.text_free and config.head != "linear"
         self.keep_embeds(torch.full((len(self.names), config.projection_dim), math.nan) if keeps else None)
         self.pad_id = getattr(config.text_config, "pad_token_id", None) or 0
@@ -202,11 +206,12 @@ class LabelHead(nn.Module):
         sets = zip(scales.float().exp().unbind(), self.slices.values(), strict=True)
         return torch.cat([scale.expand(columns.stop - columns.start) for scale, columns in sets])
 
-    def _phrasings(self, chosen: torch.Tensor | None) -> list[str]:
-        """One text a label: the name if 0 is chosen, else a phrasing; drawn where nothing is chosen."""
+    def _embed_one_each(self, clef, texts: list[list[str]], chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """(K, D) embeddings of one of each label's texts, given as tokens; drawn where nothing is chosen."""
         if chosen is None:
-            chosen = [int(torch.randint(1 + len(texts), ())) for texts in self.phrasings]
-        return [[name, *texts][i] for name, texts, i in zip(self.names, self.phrasings, chosen, strict=True)]
+            chosen = [int(torch.randint(len(options), ())) for options in texts]
+        ids, mask = token_tensors([options[i] for options, i in zip(texts, chosen, strict=True)], self.pad_id)
+        return clef.text_embeds(ids.to(clef.device), mask.to(clef.device))
 
     def _name_tokens(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if self._name_tensors is None or self._name_tensors[0].device != device:

@@ -445,16 +445,22 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
             label_embeds = self.label_head.embed_names(self.clef, description_ids)
             logits = self.label_head.similarity_logits(image_embeds, label_embeds)
 
-        loss = image_name_loss = description_name_loss = None
+        loss = image_name_loss = image_phrasing_loss = description_name_loss = None
         if labels is not None:
             loss = image_name_loss = self.label_head.loss(logits, labels)
+            if self.training and self.label_head.has_phrasings:
+                phrasing_embeds = self.label_head.embed_phrasings(self.clef)
+                phrasing_logits = self.label_head.similarity_logits(image_embeds, phrasing_embeds)
+                image_phrasing_loss = self.label_head.loss(phrasing_logits, labels)
+                loss = loss + self.config.phrasing_weight * image_phrasing_loss
             if self.config.head == "names_and_descriptions":
                 description_name_loss = self._description_name_loss(label_embeds, description_ids)
-                loss = image_name_loss + self.config.description_weight * description_name_loss
+                loss = loss + self.config.description_weight * description_name_loss
         return CLEFClassifierOutput(
             loss=loss,
             logits=logits,
             image_name_loss=image_name_loss,
+            image_phrasing_loss=image_phrasing_loss,
             description_name_loss=description_name_loss,
             image_embeds=image_embeds,
             label_embeds=label_embeds,

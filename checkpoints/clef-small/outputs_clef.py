@@ -47,9 +47,12 @@ class CLEFPreTrainingOutput(ModelOutput):
 @dataclass
 class CLEFClassifierOutput(ModelOutput):
     """
-    loss: scalar, `image_name_loss + description_weight * description_name_loss`, when labels are given.
+    loss: scalar, `image_name_loss + phrasing_weight * image_phrasing_loss + description_weight *
+        description_name_loss`, when labels are given.
     image_name_loss: scalar, the sum over label sets (of the linear head too, whose labels have no names, and of head
         "descriptions", whose images are compared with descriptions instead).
+    image_phrasing_loss: scalar, in training with label sets that have phrasings: the same with a phrasing drawn for
+        each label in place of its name.
     description_name_loss: scalar, with head "names_and_descriptions".
     logits (N, K): float32, over all label sets in their order, each set's scale and each label's bias applied.
     image_embeds (N, D), label_embeds (K, D): float32, L2-normalised; the linear head has no label embeddings.
@@ -58,6 +61,7 @@ class CLEFClassifierOutput(ModelOutput):
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     image_name_loss: torch.Tensor | None = None
+    image_phrasing_loss: torch.Tensor | None = None
     description_name_loss: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     label_embeds: torch.Tensor | None = None

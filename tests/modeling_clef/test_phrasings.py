@@ -1,4 +1,4 @@
-"""Labels learned in several phrasings: which texts training shows, and that evaluation takes the names."""
+"""Labels learned in several phrasings: which texts training shows, in which loss, and that logits are of the names."""
 
 import pytest
 import torch
@@ -38,9 +38,8 @@ def test_phrasings_are_tokenized_as_names_are(phrased, tokenizer):
     assert phrased["phrasing_tokens"] == expected
 
 
-def test_training_draws_every_text_of_every_label_equally_often(model, phrased, expressions, pixel_values):
-    texts = [[name, *others] for name, others in zip(phrased["name_tokens"], phrased["phrasing_tokens"], strict=True)]
-    texts += [[name] for name in expressions["name_tokens"]]  # no phrasings: the name
+def test_training_draws_every_phrasing_of_every_label_equally_often(model, phrased, expressions):
+    texts = phrased["phrasing_tokens"] + [[name] for name in expressions["name_tokens"]]  # no phrasings: the name
     model.eval()  # no dropout while the texts are embedded one by one
     embeds = [torch.stack([alone(model, string) for string in strings]) for strings in texts]
     model.label_head.train()
@@ -48,7 +47,7 @@ def test_training_draws_every_text_of_every_label_equally_often(model, phrased, 
     steps = 400
     with torch.no_grad():
         for _ in range(steps):
-            drawn = model(pixel_values).label_embeds
+            drawn = model.label_head.embed_phrasings(model.clef)
             for label, known in enumerate(embeds):
                 similarity = known @ drawn[label]
                 assert similarity.max() > 1 - 1e-5
@@ -58,24 +57,52 @@ def test_training_draws_every_text_of_every_label_equally_often(model, phrased, 
         assert ((count - expected).abs() < 5 * expected**0.5).all(), (label, count)
 
 
-def test_draws_follow_torchs_generator(model, pixel_values):
+def test_draws_follow_torchs_generator(model):
     model.train()
     embeds = []
     for seed in (3, 3, 4, 5, 6):
         torch.manual_seed(seed)
-        embeds.append(model.label_head.embed_names(model.clef))
+        embeds.append(model.label_head.embed_phrasings(model.clef))
     assert torch.equal(embeds[0], embeds[1])
     assert not all(torch.allclose(embeds[0], other) for other in embeds[2:])
 
 
-def test_evaluation_takes_the_names_and_draws_nothing(model, phrased, expressions, pixel_values):
+def test_logits_are_of_the_names_and_evaluation_draws_nothing(model, phrased, expressions, pixel_values):
     model.eval()
     state = torch.get_rng_state()
     expected = torch.stack([alone(model, name) for name in phrased["name_tokens"] + expressions["name_tokens"]])
-    torch.testing.assert_close(model(pixel_values).label_embeds, expected)
+    output = model(pixel_values, torch.zeros(2, 5))
+    torch.testing.assert_close(output.label_embeds, expected)
+    assert output.image_phrasing_loss is None
     with torch.no_grad():
         torch.testing.assert_close(model(pixel_values).label_embeds, expected)
     assert torch.equal(state, torch.get_rng_state())
+    model.label_head.train()
+    torch.testing.assert_close(model(pixel_values).label_embeds, expected)
+
+
+def test_the_loss_has_a_part_for_the_phrasings(model, pixel_values):
+    model.eval()  # no dropout in the text tower
+    model.label_head.train()
+    model.training = True  # of the classifier alone
+    labels = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 1, 0, 0.0]])
+    torch.manual_seed(7)
+    output = model(pixel_values, labels)
+    torch.manual_seed(7)
+    embeds = model.label_head.embed_phrasings(model.clef)
+    logits = output.image_embeds @ embeds.T
+    scales = model.label_head.scales.exp()
+    binary = (logits[:, :2] * scales[0] + model.label_head.biases[:2]).sigmoid()
+    classes = (logits[:, 2:] * scales[1] + model.label_head.biases[2:]).log_softmax(dim=1)
+    binary = -torch.where(labels[:, :2] == 1, binary, 1 - binary).log().mean()
+    expected = binary - classes[torch.arange(2), labels[:, 2:].argmax(dim=1)].mean()
+    torch.testing.assert_close(output.image_phrasing_loss, expected)
+    torch.testing.assert_close(output.loss, output.image_name_loss + model.config.phrasing_weight * expected)
+
+
+def test_a_linear_head_shows_no_phrasings(clip_config, phrased, pixel_values):
+    model = CLEFForImageClassification(clip_config(label_sets=[phrased], head="linear")).train()
+    assert model(pixel_values, torch.tensor([[1.0, 0], [0, 1]])).image_phrasing_loss is None
 
 
 def test_gradients_reach_the_text_side_through_drawn_phrasings(model, pixel_values):
@@ -91,8 +118,9 @@ def test_gradients_reach_the_text_side_through_drawn_phrasings(model, pixel_valu
 def test_a_frozen_tower_runs_once_a_text(sentence_config, phrased, pixel_values):
     model, calls = CLEFForImageClassification(sentence_config(label_sets=[phrased])).train(), []
     model.clef.text_model.register_forward_pre_hook(lambda *_: calls.append(1))
+    labels = torch.tensor([[1.0, 0], [0, 1]])
     for _ in range(100):
-        model(pixel_values)
+        model(pixel_values, labels)
     assert len(calls) == 7  # two names and five phrasings
 
 
@@ -107,7 +135,7 @@ def test_phrasings_come_back_from_a_saved_folder(model, phrased, tmp_path):
     model.save_pretrained(tmp_path)
     again = CLEFForImageClassification.from_pretrained(tmp_path)
     assert again.config.label_sets[0]["phrasing_tokens"] == phrased["phrasing_tokens"]
-    assert again.label_head.phrasings == model.label_head.phrasings
+    assert again.label_head.others == model.label_head.others
 
 
 def test_label_sets_from_before_there_were_phrasings_still_load(sentence_config, phrased):

@@ -110,6 +110,10 @@ def test_phrasings_are_shown_when_asked_for(flags, tmp_path):
     assert all(max(map(len, label_set["phrasing_tokens"])) > 3 for label_set in phrased)
     a, b = (load_file(tmp_path / asked / "model.safetensors") for asked in ("false", "true"))
     assert not torch.equal(a["clef.text_projection.weight"], b["clef.text_projection.weight"])
+    losses = [
+        json.loads((tmp_path / asked / "history.jsonl").read_text().splitlines()[-1]) for asked in ("false", "true")
+    ]
+    assert ["image_phrasing_loss" in line for line in losses] == [False, True]
 
 
 def test_the_saved_classifier_is_the_average_and_comes_with_temperatures(flags, tmp_path):
