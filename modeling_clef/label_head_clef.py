@@ -1,6 +1,7 @@
 """The part of the classifier that depends on the labels: texts, scales, biases, losses."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -126,9 +127,7 @@ class LabelHead(nn.Module):
                 chosen = torch.randint(len(texts[0]), (len(texts),)).tolist()
             else:
                 chosen = [0] * len(texts)
-            strings = [options[i] for options, i in zip(texts, chosen, strict=True)]
-            ids, mask = token_tensors(strings, self.pad_id)
-            embeds.append((columns, clef.text_embeds(ids.to(clef.device), mask.to(clef.device))))
+            embeds.append((columns, self._embed_one_each(clef, texts, chosen)))
         return embeds
 
     def linear_logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -206,8 +205,8 @@ class LabelHead(nn.Module):
         sets = zip(scales.float().exp().unbind(), self.slices.values(), strict=True)
         return torch.cat([scale.expand(columns.stop - columns.start) for scale, columns in sets])
 
-    def _embed_one_each(self, clef, texts: list[list[str]], chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """(K, D) embeddings of one of each label's texts, given as tokens; drawn where nothing is chosen."""
+    def _embed_one_each(self, clef, texts: list[list[str]], chosen: Sequence[int] | torch.Tensor | None = None):
+        """(len(texts), D) embeddings of one of each label's texts, given as tokens; drawn where nothing is chosen."""
         if chosen is None:
             chosen = [int(torch.randint(len(options), ())) for options in texts]
         ids, mask = token_tensors([options[i] for options, i in zip(texts, chosen, strict=True)], self.pad_id)

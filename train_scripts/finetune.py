@@ -116,8 +116,10 @@ class FinetuningOptions(TrainingOptions):
             self.head, self.freeze_vision = "linear", True
             if self.epoch_scores:
                 raise ValueError("linear_probe has no epochs: leave epoch_scores and select_epoch out.")
-        if self.phrasings and self.head == "descriptions":
-            raise ValueError("phrasings are other names, and head 'descriptions' shows no names: leave them out.")
+        if self.phrasings and not self.head.startswith("names"):
+            raise ValueError(f"phrasings are other names, and head {self.head!r} shows no names: leave them out.")
+        if self.phrasing_weight <= 0:
+            raise ValueError(f"phrasing_weight: got {self.phrasing_weight}, expected more than 0.")
 
 
 def main(options: FinetuningOptions) -> Path:

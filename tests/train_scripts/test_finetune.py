@@ -116,6 +116,14 @@ def test_phrasings_are_shown_when_asked_for(flags, tmp_path):
     assert ["image_phrasing_loss" in line for line in losses] == [False, True]
 
 
+def test_phrasings_need_a_head_that_shows_names_and_a_weight():
+    for head in ("linear", "descriptions"):
+        with pytest.raises(ValueError, match=f"head '{head}' shows no names"):
+            FinetuningOptions(phrasings=True, head=head)
+    with pytest.raises(ValueError, match="phrasing_weight: got 0, expected more than 0"):
+        FinetuningOptions(phrasings=True, phrasing_weight=0)
+
+
 def test_the_saved_classifier_is_the_average_and_comes_with_temperatures(flags, tmp_path):
     run(flags, "--max_steps", 3, "--checkpoint_steps", 3, "--eval_steps", 1, "--ema_decay", 0.9, "--output", tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
