@@ -56,3 +56,8 @@ def test_shares_are_of_the_slowest_part_and_of_what_the_cores_allow(monkeypatch,
     assert found["frames_a_second_the_cores_allow"] == pytest.approx(2000 / 12)
     assert found["share_of_what_the_cores_allow"] == pytest.approx(150 * 12 / 2000)
     assert found["processor_time_of_parts_over_whole"] == pytest.approx(12 / 12.5)
+    # A part that runs in one thread leaves the other core to the rest: 10 of 21 ms, which take two cores 10.5.
+    timings["decoding"] = Timing(100.0, 10.0)
+    found = video.measure(tmp_path, 1, 100, 2, "torch", 3, tmp_path)
+    assert found["slowest_part"] == found["slowest_part_in_one_thread"] == "decoding"
+    assert found["largest_share_the_cores_allow"] == pytest.approx(2 * 10 / 21)
