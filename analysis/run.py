@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from tqdm import tqdm
 from analysis.decode import Span, count_frames
 from analysis.journal import Journal, ResumeError
 from analysis.model import FaceClassifier, load_classifier
+from analysis.onnx_faces import OnnxYuNetDetector
 from analysis.pipeline import DONE, FAILED, INCOMPLETE, Batch, Cursor, Pipeline, SourceReport
 from analysis.rows import batch_table, table_columns, table_schema
 from analysis.sources import CAMERA, FoundSources, Problem, Source, find_sources
 from analysis.stages import DETECTION_SIZE
 from analysis.writers import rows_of, table_format
-from processing.face_detection_clef import FaceDetector, find_detector
+from processing.face_detection_clef import FaceDetector, YuNetDetector, find_detector
 
 FORMAT = "clef-analysis-1"
 PACKAGES = ("clef-faces", "torch", "transformers", "numpy", "pillow", "av", "opencv-python-headless", "pyarrow")
@@ -154,7 +156,7 @@ def analyze(
             cut from the whole picture. 480 finds faces from about a thirtieth of the picture's width and takes YuNet
             about 12 ms on one core; more finds smaller ones and takes longer.
         device: where the model runs; default: the GPU if there is one.
-        backend: what runs it, "torch" or "onnx"; see `analysis.model.load_classifier`.
+        backend: "torch", or "onnx": ONNX Runtime runs the model (see `analysis.model.load_classifier`), and YuNet.
         batch_size: a batch is encoded as soon as it holds so many faces.
         threads: how many look for faces, and run the model where there is no GPU; default: one a processor core.
 
@@ -171,7 +173,7 @@ def analyze(
     for name, value in (("max_faces", max_faces), ("batch_size", batch_size), ("threads", threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
-    make_detector, about_detector = _detector_maker(detector, detection_size)
+    make_detector, about_detector = _detector_maker(detector, detection_size, backend)
     if not isinstance(detector, str):
         threads = 1
     classifier = load_classifier(model, labels, device, backend)
@@ -347,15 +349,18 @@ def _progress_bar(sources: Sequence[Source], span: Span, cursor: Cursor | None, 
     )
 
 
-def _detector_maker(detector: str | FaceDetector, size: int) -> tuple[Callable[[], FaceDetector], dict]:
+def _detector_maker(detector: str | FaceDetector, size: int, backend: str) -> tuple[Callable[[], FaceDetector], dict]:
     """What makes a detector for a thread, and what is written down about it. The first one is made at once, so that
     what is missing is known before anything is read."""
     if not isinstance(detector, str):
         return (lambda: detector), {"name": type(detector).__name__, "file": None, "detection_size": None}
     name, path = ("yunet", detector) if detector.endswith(".onnx") else (detector, None)
     first = find_detector(name, path, size)
-    about = {"name": type(first).__name__, "file": Path(first.path).name, "detection_size": size}
-    return (lambda: find_detector(name, path, size)), about
+    make = partial(find_detector, name, path, size)
+    if backend == "onnx" and isinstance(first, YuNetDetector):
+        make = partial(OnnxYuNetDetector, first.path, longest_side=size)
+        first = make()
+    return make, {"name": type(first).__name__, "file": Path(first.path).name, "detection_size": size}
 
 
 def _processors() -> int:

@@ -97,8 +97,7 @@ class YuNetDetector:
         cv2 = opencv()
         shortest = min(SHORTEST_LONG_SIDE, self.longest_side)
         picture, back = _scaled(upright_pixels(image), shortest, self.longest_side)
-        self._network.setInputSize(picture.shape[1::-1])
-        rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+        rows = self._rows(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if rows is None:
             return []
         faces = []
@@ -107,6 +106,11 @@ class YuNetDetector:
             box = np.concatenate([corner, corner + extent])
             faces.append(Face(box, row[4:14].reshape(5, 2) * back, float(row[14])))
         return _largest_first(faces)
+
+    def _rows(self, picture: np.ndarray) -> np.ndarray | None:
+        """(M, 15) of a BGR picture: left, top, width, height, five points and score of each face; None without any."""
+        self._network.setInputSize(picture.shape[1::-1])
+        return self._network.detect(picture)[1]
 
 
 class HaarDetector:

@@ -26,7 +26,7 @@ def both():
 def test_logits_agree_with_eager_for_any_batch_size(both):
     plain, fast = both
     for count in (1, 2, 16, 33):
-        pixels = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(count))
+        pixels = torch.randn(count, 3, plain.crop_size, plain.crop_size, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
             expected = plain.model(pixel_values=pixels).logits
         assert expected.std() > 0.1
@@ -35,7 +35,7 @@ def test_logits_agree_with_eager_for_any_batch_size(both):
 
 def test_probabilities_agree_and_threads_do_not_disturb_each_other(both):
     plain, fast = both
-    crops = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (24, plain.crop_size, plain.crop_size, 3), dtype=np.uint8)
     expected = plain.probabilities(crops)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(fast.probabilities, np.split(crops, 12)))
@@ -59,7 +59,7 @@ def test_an_export_that_differs_is_refused(both, monkeypatch):
     run = onnx_network.OnnxNetwork.__call__
     monkeypatch.setattr(onnx_network.OnnxNetwork, "__call__", lambda self, pixels: run(self, pixels) + 2e-3)
     with pytest.raises(RuntimeError, match="differ by 0.002"):
-        both[1].network._check(both[0].model, 64, 64)
+        both[1].network._check(both[0].model, both[0].crop_size, both[0].crop_size)
 
 
 def test_a_model_elsewhere_and_an_unknown_backend_are_refused():
