@@ -78,8 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--backend",
         choices=("torch", "onnx"),
         default="torch",
-        help="onnx: YuNet and the model in ONNX Runtime, twice as fast on a processor after some seconds of "
-        "preparation; needs clef-faces[onnx] (default: torch)",
+        help="onnx: YuNet and the model in ONNX Runtime, half as fast again on a processor after some seconds "
+        "of preparation; needs clef-faces[onnx] (default: torch)",
     )
     speed.add_argument("--batch-size", type=_at_least_one, default=16, metavar="N", help="faces a batch (default: 16)")
     speed.add_argument("--threads", type=_at_least_one, metavar="N", help="processor threads (default: one a core)")

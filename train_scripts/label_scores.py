@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from modeling_clef.calibration_clef import calibrated_probabilities
 from train_scripts.calibration import calibrate_label_set, expected_calibration_error, without_calibration
@@ -44,19 +44,27 @@ def score_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndar
     for label_set, columns in _columns(label_sets):
         plain = _probabilities(without_calibration(label_set), logits[:, columns])
         calibrated = _probabilities(label_set, logits[:, columns]) if fitted else None
-        score = _multi_label if _is_multi_label(label_set) else _single_label
-        scores[label_set["name"]] = score(label_set, plain, calibrated, labels[:, columns])
+        if _is_multi_label(label_set):
+            found = _multi_label(label_set, logits[:, columns], plain, calibrated, labels[:, columns])
+        else:
+            found = _single_label(label_set, plain, calibrated, labels[:, columns])
+        scores[label_set["name"]] = found
     return scores
 
 
-def _multi_label(label_set: dict, plain: np.ndarray, calibrated: np.ndarray | None, labels: np.ndarray) -> dict:
+def _multi_label(
+    label_set: dict, logits: np.ndarray, plain: np.ndarray, calibrated: np.ndarray | None, labels: np.ndarray
+) -> dict:
     full = multi_label_scores(plain, labels, None)
+    # Logits tell frames apart whose probabilities round to the same number, as beyond a logit of 17 all do.
+    full["auroc"] = _each(_auroc, logits, labels)
+    full["mean_auroc"] = _mean(full["auroc"])
     if calibrated is not None:
         at_thresholds = multi_label_scores(calibrated, labels, label_set["thresholds"])
         full = {key: at_thresholds[key] for key in ("mean_f1", "f1")} | full
         full["ece_calibrated"] = _each(expected_calibration_error, calibrated, labels)
     full["ece"] = _each(expected_calibration_error, plain, labels)
-    full["ap"] = _each(_average_precision, plain, labels)
+    full["ap"] = _each(_average_precision, logits, labels)
     full["base_rate"] = [p / n if n else None for p, n in zip(full["positives"], full["known"], strict=True)]
     keys = ("f1", "f1_at_half", "auroc", "ap", "ece", "ece_calibrated", "base_rate", "positives", "known")
     per_label = {key: full.pop(key) for key in keys if key in full}
@@ -95,15 +103,22 @@ def _probabilities(label_set: dict, logits: np.ndarray) -> np.ndarray:
     return calibrated_probabilities(torch.from_numpy(logits), [label_set]).numpy()
 
 
-def _each(score, probabilities: np.ndarray, labels: np.ndarray) -> list[float | None]:
-    return [score(probabilities[:, k], labels[:, k]) for k in range(labels.shape[1])]
+def _each(score, values: np.ndarray, labels: np.ndarray) -> list[float | None]:
+    return [score(values[:, k], labels[:, k]) for k in range(labels.shape[1])]
 
 
-def _average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+def _auroc(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    known = ~np.isnan(labels)
+    if not ((labels == 1).any() and (labels == 0).any()):
+        return None
+    return float(roc_auc_score(labels[known], logits[known]))
+
+
+def _average_precision(logits: np.ndarray, labels: np.ndarray) -> float | None:
     known = ~np.isnan(labels)
     if not (labels == 1).any():
         return None
-    return float(average_precision_score(labels[known], probabilities[known]))
+    return float(average_precision_score(labels[known], logits[known]))
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -48,8 +48,8 @@ class TrainingOptions(CorpusOptions):
     init_from: str | None = option(None, "start from this checkpoint: a CLIP or CLEF model, a local folder or a Hub id")
     vision_tower: str = option(
         "small-resnet",
-        "without init_from: 'small-resnet' (for 48 px), 'face-resnet' (64 to 96 px), 'face-resnet-large' (128 px, on a "
-        "GPU), or a folder or Hub id of a tower",
+        "without init_from: 'small-resnet' (for 48 px), 'face-resnet' (96 px), 'face-resnet-large' (128 px, on a GPU), "
+        "or a folder or Hub id of a tower",
     )
     text_tower: str = option(
         "minilm",

@@ -23,11 +23,11 @@ from train_scripts.lora import add_adapters
 from train_scripts.options import TrainingOptions
 
 # Convolutional towers in transformers' stock ResNet classes that learn faces from nothing on one core, and the side of
-# their input. At 64 px, small-resnet: 0.88 M parameters, 16 M multiply-adds an image; face-resnet: 2.0 M and 40 M (a
-# dozen shapes of about that size all ran 14 to 16 G multiply-adds a second; without max-pool it takes four times them).
+# their input. small-resnet: 0.88 M parameters, 10 M multiply-adds an image; face-resnet: 2.0 M and 90 M (a dozen shapes
+# of about that many parameters all ran 14 to 16 G multiply-adds a second; without max-pool it takes four times them).
 NAMED_TOWERS = {
     "small-resnet": (48, {"embedding_size": 16, "hidden_sizes": [32, 64, 128, 192], "depths": [1, 1, 1, 1]}),
-    "face-resnet": (64, {"embedding_size": 32, "hidden_sizes": [48, 96, 160, 256], "depths": [1, 1, 2, 1]}),
+    "face-resnet": (96, {"embedding_size": 32, "hidden_sizes": [48, 96, 160, 256], "depths": [1, 1, 2, 1]}),
     # For a GPU: 31 M parameters, about as many as a ConvNeXt-T.
     "face-resnet-large": (128, {"embedding_size": 64, "hidden_sizes": [96, 192, 384, 768], "depths": [2, 2, 4, 2]}),
 }

@@ -134,8 +134,11 @@ class LabelHead(nn.Module):
         return self.classifier(features).float() + self.biases.float()
 
     def similarity_logits(self, image_embeds: torch.Tensor, label_embeds: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(image_embeds.device.type, enabled=False):
-            return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())
+        device_type = image_embeds.device.type
+        if torch.is_autocast_enabled(device_type):  # asked first, as entering the context takes longer than the product
+            with torch.autocast(device_type, enabled=False):
+                return self.similarity_logits(image_embeds, label_embeds)
+        return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Sum over the label sets of their masked losses (our choice)."""

@@ -106,3 +106,13 @@ def test_a_label_set_of_any_name_is_fitted_by_its_problem_type():
     expected = score_label_sets(label_sets, logits, labels, fitted=True)
     scores = score_label_sets(renamed, logits, labels, fitted=True)
     assert scores == {f"my {name}": values for name, values in expected.items()}
+
+
+def test_frames_are_ranked_by_logits_as_sure_probabilities_are_all_the_same():
+    logits = np.array([[18, 0], [20, 0], [25, 0], [30, 0], [-1, 0]], dtype=np.float32)
+    labels = np.array([[0, np.nan], [1, np.nan], [0, np.nan], [1, np.nan], [np.nan, np.nan]])
+    scores = score_label_sets(make_sets()[:1], logits, labels, fitted=False)["action_units"]
+    au1, au12 = scores["labels"].values()
+    assert au1["auroc"] == scores["mean_auroc"] == 3 / 4  # of the four pairs one is the wrong way round
+    assert au1["ap"] == scores["mean_ap"] == pytest.approx((1 + 2 / 3) / 2)
+    assert au12["auroc"] is au12["ap"] is None

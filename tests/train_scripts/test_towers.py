@@ -48,13 +48,13 @@ def test_the_small_tower_has_a_million_parameters_at_most():
     assert processor.image_processor.per_image_normalization
 
 
-def test_the_face_tower_is_made_for_64_pixels_and_two_million_parameters():
+def test_the_face_tower_is_made_for_96_pixels_and_two_million_parameters():
     model, processor = build(vision_tower="face-resnet")
     assert 1.5e6 < sum(p.numel() for p in model.clef.vision_model.parameters()) < 2.5e6
     image_processor = processor.image_processor
-    assert dict(image_processor.size) == {"height": 64, "width": 64} and image_processor.per_image_normalization
-    larger = make_processor(PretrainingOptions(text_tower="tiny", vision_tower="face-resnet", image_size=96))
-    assert dict(larger.image_processor.size)["height"] == 96
+    assert dict(image_processor.size) == {"height": 96, "width": 96} and image_processor.per_image_normalization
+    smaller = make_processor(PretrainingOptions(text_tower="tiny", vision_tower="face-resnet", image_size=64))
+    assert dict(smaller.image_processor.size)["height"] == 64
 
 
 def test_the_tiny_tokenizer_is_the_same_in_every_process():
