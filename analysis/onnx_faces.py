@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from processing.face_detection_clef import YuNetDetector, opencv
+from processing.face_detection_clef import LONGEST_LONG_SIDE, YuNetDetector, opencv
 
 MISSING = "finding faces with the ONNX backend needs onnxruntime and onnx: `pip install 'clef-faces[onnx]'`."
 
@@ -22,8 +22,10 @@ class OnnxYuNetDetector(YuNetDetector):
         ImportError: ONNX Runtime is not installed. ValueError: the file is no YuNet. Others as `YuNetDetector`.
     """
 
-    def __init__(self, path: str | Path | None = None, score_threshold: float = 0.6, **size: int):
-        super().__init__(path, score_threshold, **size)
+    def __init__(
+        self, path: str | Path | None = None, score_threshold: float = 0.6, longest_side: int = LONGEST_LONG_SIDE
+    ):
+        super().__init__(path, score_threshold, longest_side)
         try:
             import onnx
             import onnxruntime

@@ -101,7 +101,9 @@ def comparison(measured: Measured) -> str | None:
         for key, title in (("au_f1", "AU F1"), ("au_auroc", "AU AUROC"), ("expression_accuracy", "expression")):
             gain = 100 * (row[key] - other[key])
             cells = [share, f"{row['labelled_frames']:,}", title, percent(row[key]), percent(other[key])]
-            lines.append([*cells, f"{round(gain, 1) + 0.0:+.1f}"])
+            lines.append(
+                [*cells, f"{round(gain, 1) + 0.0:+.1f}"]
+            )  # 0.0 is added as -0.0 would say that something is lost
     text = "Test people, percent, one seed; a negative gain means that stage 1 does not help there."
     head = ["labels", "frames", "figure", ARMS["clef"], ARMS["stage2"], "gain"]
     return paragraphs("## Does stage 1 help?", f"{text} {found.get('note', '')}".strip(), table(head, lines))

@@ -26,6 +26,15 @@ def test_data():
 
 
 @pytest.fixture(scope="session")
+def yunet_file(test_data):
+    """YuNet's weights."""
+    path = test_data / "weights" / "face_detection_yunet.onnx"
+    if not path.is_file():
+        pytest.skip("needs weights/face_detection_yunet.onnx in CLEF_TEST_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
 def face_model_root(test_data):
     """The compact ICT-FaceKit model."""
     path = test_data / "ict_facekit" / "ict_face_model_light.npz"

@@ -186,6 +186,7 @@ def table(rows: dict, fractions: list[str]) -> list[list[str]]:
         for key, title in titles.items():
             values = [100 * rows[arm][fraction][key] for arm in rows]
             share = "all labels" if fraction == "all" else f"{100 * float(fraction):g} % of labels"
+            # 0.0 is added as -0.0 would say that something is lost.
             gain = f"{round(values[0] - values[1], 1) + 0.0:+.1f}" if len(values) == 2 else "–"
             lines.append([f"{share}: {title}", *(f"{value:.1f}" for value in values), gain])
     return lines

@@ -1,6 +1,6 @@
 """YuNet in ONNX Runtime against OpenCV's own: the same faces, points and scores, whatever the picture's size."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -15,14 +15,6 @@ import onnx
 from analysis import analyze
 from analysis.onnx_faces import OUTPUTS, OnnxYuNetDetector
 from processing.face_detection_clef import YuNetDetector
-
-
-@pytest.fixture(scope="module")
-def yunet_file(test_data):
-    path = test_data / "weights" / "face_detection_yunet.onnx"
-    if not path.is_file():
-        pytest.skip("needs weights/face_detection_yunet.onnx in CLEF_TEST_DATA")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +50,10 @@ def test_the_faces_are_those_that_opencv_finds(yunet_file, crowd, longest_side):
 
 
 def test_overlapping_candidates_are_thinned_out_as_opencv_does(yunet_file, crowd):
-    # At a low threshold every face has many candidates, and some are no faces.
-    here, there = (kind(yunet_file, 0.05) for kind in (OnnxYuNetDetector, YuNetDetector))
+    # At so low a threshold there are candidates that overlap by all degrees, most of them no faces.
+    here, there = (kind(yunet_file, 0.01) for kind in (OnnxYuNetDetector, YuNetDetector))
     ours, theirs = here.detect(crowd), there.detect(crowd)
-    assert len(ours) == len(theirs) > 6
+    assert len(ours) == len(theirs) > 20
     ours, theirs = (np.stack(sorted(map(values, faces), key=lambda row: row[-1])) for faces in (ours, theirs))
     np.testing.assert_allclose(ours, theirs, atol=1e-2)
 
@@ -92,13 +84,6 @@ def test_another_network_is_refused(yunet_file, tmp_path):
 
 
 def test_a_missing_package_is_named(yunet_file, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name == "onnxruntime":
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"clef-faces\[onnx\]"):
         OnnxYuNetDetector(yunet_file)

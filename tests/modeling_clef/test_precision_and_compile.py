@@ -1,5 +1,7 @@
 import pytest
 import torch
+from torch.nn import functional as F
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining, CLEFModel
 
@@ -33,6 +35,23 @@ def test_autocast_in_eval_is_close_and_leaves_no_trace(clip_config, action_units
         with torch.autocast("cpu", dtype=torch.bfloat16):
             torch.testing.assert_close(model(pixel_values).logits, expected, atol=0.3, rtol=0)
         assert torch.equal(model(pixel_values).logits, expected)
+
+
+def test_autocast_leaves_similarities_exact(clip_config, action_units):
+    model = CLEFForImageClassification(clip_config(label_sets=[action_units])).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(torch.randn(64, 3, 32, 32))
+    cosines = output.image_embeds.double() @ output.label_embeds.double().T
+    expected = cosines * model.label_head.scales.double().exp() + model.label_head.biases.double()
+    torch.testing.assert_close(output.logits.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_embeddings_are_normalised_as_torch_does_it(clip_config):
+    model = CLEFModel(clip_config()).eval()
+    projected = torch.randn(40, 16) * 10.0 ** torch.arange(-20, 20)[:, None]
+    projected[7] = 0
+    model.get_image_features = lambda pixel_values: BaseModelOutputWithPooling(pooler_output=pixel_values)
+    assert torch.equal(model.image_embeds(projected), F.normalize(projected, dim=-1))
 
 
 def test_half_precision_weights(clip_config, action_units, texts):

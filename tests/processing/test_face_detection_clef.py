@@ -27,14 +27,6 @@ cv2 = pytest.importorskip("cv2", reason="needs opencv-python-headless")
 
 
 @pytest.fixture(scope="module")
-def yunet_file(test_data):
-    path = test_data / "weights" / "face_detection_yunet.onnx"
-    if not path.is_file():
-        pytest.skip("needs weights/face_detection_yunet.onnx in CLEF_TEST_DATA")
-    return path
-
-
-@pytest.fixture(scope="module")
 def detector(yunet_file):
     return YuNetDetector(yunet_file)
 

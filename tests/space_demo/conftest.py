@@ -53,15 +53,7 @@ def space_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def yunet(test_data):
-    path = test_data / "weights" / "face_detection_yunet.onnx"
-    if not path.is_file():
-        pytest.skip("needs weights/face_detection_yunet.onnx in CLEF_TEST_DATA")
-    return path
-
-
-@pytest.fixture(scope="session")
-def space(space_model, yunet, tmp_path_factory):
+def space(space_model, yunet_file, tmp_path_factory):
     """The demonstration, served from a copy of its folder. `url`, and `temporary`, where Gradio puts uploads."""
     home = tmp_path_factory.mktemp("served")
     folder = shutil.copytree(SPACE, home / "space", ignore=shutil.ignore_patterns("__pycache__"))
@@ -69,7 +61,7 @@ def space(space_model, yunet, tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO", "PYTHON"))}
     environment |= {
         "CLEF_MODEL": str(space_model),
-        "CLEF_YUNET": str(yunet),
+        "CLEF_YUNET": str(yunet_file),
         "CLEF_DEMO_KEPT_SECONDS": str(KEPT_SECONDS),
         "GRADIO_TEMP_DIR": str(home / "temporary"),
         "GRADIO_SERVER_PORT": str(port),

@@ -51,13 +51,13 @@ def test_a_picture(client, smile, two_people):
     assert len(client.predict(handle_file(str(two_people)), api_name="/picture")["faces"]) == 2
 
 
-def test_what_a_page_says_agrees_with_the_packages(client, space_model, smile, yunet):
+def test_what_a_page_says_agrees_with_the_packages(client, space_model, smile, yunet_file):
     """The same picture through the project's own pipeline."""
     from transformers import pipeline
 
     import modeling_clef  # noqa: F401
 
-    find = pipeline("facial-behavior", model=str(space_model), device="cpu", detector_path=str(yunet))
+    find = pipeline("facial-behavior", model=str(space_model), device="cpu", detector_path=str(yunet_file))
     (expected,) = find(str(smile))
     (face,) = client.predict(handle_file(str(smile)), api_name="/picture")["faces"]
     expected = {row["label"]: row["score"] for row in expected["action_units"]}
