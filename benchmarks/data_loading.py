@@ -97,11 +97,11 @@ class Records:
         self.collator = PretrainingCollator(processor, augment, self.activities, texts)
         self.batch, self.rows = batch, np.arange(batch) % len(corpus)
         self.decoded_before = FaceCrops(corpus, processor)
-        before, data.IN_MEMORY_BYTES = data.IN_MEMORY_BYTES, 0
+        before, data.IN_MEMORY_SHARE = data.IN_MEMORY_SHARE, 0
         try:
             self.decoded_on_the_way = FaceCrops(corpus, processor)
         finally:
-            data.IN_MEMORY_BYTES = before
+            data.IN_MEMORY_SHARE = before
 
     def decode(self) -> torch.Tensor:
         return self.decoded_on_the_way.read(self.rows.tolist())[0]

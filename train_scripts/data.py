@@ -1,11 +1,13 @@
 """From a corpus to batches: crops decoded once, augmented per (epoch, row), texts packed once an activity."""
 
+import os
 import re
 import struct
 import zlib
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 import torch
 from datasets import Dataset
 from PIL import Image
@@ -17,7 +19,8 @@ from processing.prompts_clef import EXPRESSIONS
 from train_scripts.failures import ignore_sigterm
 from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
 
-IN_MEMORY_BYTES = 2 * 2**30
+# Of the memory that is free, shared by the processes of a machine.
+IN_MEMORY_SHARE = 1 / 8
 # What Pillow and datasets raise for a broken file.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -25,18 +28,21 @@ DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zli
 class FaceCrops:
     """A corpus's crops at the network's input size.
 
-    Crops that fit `IN_MEMORY_BYTES` are decoded once; larger corpora are decoded on the way.
+    Crops that fit `IN_MEMORY_SHARE` of the free memory are decoded once, by `workers` processes (0: this one); larger
+    corpora are decoded on the way.
 
     Raises:
         ValueError: the corpus has rows, but not one image can be decoded.
     """
 
-    def __init__(self, corpus: Dataset, processor: CLEFProcessor):
+    def __init__(self, corpus: Dataset, processor: CLEFProcessor, workers: int = 0):
         self.images, self.image_processor = corpus.select_columns(["image"]), processor.image_processor
         size = self.image_processor.size
-        fits = len(corpus) * 3 * size["height"] * size["width"] <= IN_MEMORY_BYTES
+        room = IN_MEMORY_SHARE * psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self.corrupt: dict[int, str] = {}
-        self.crops = self._all_crops() if fits else None
+        self.crops = None
+        if len(corpus) * 3 * size["height"] * size["width"] <= room:
+            self.crops = self._all_crops(workers)
         if self.corrupt and len(self.corrupt) == len(self):
             raise ValueError(
                 f"none of the {len(self)} images can be decoded, the first for: {self.corrupt[0]}. Prepare the corpus "
@@ -52,13 +58,22 @@ class FaceCrops:
             return self.crops[rows], {row: self.corrupt[row] for row in rows if row in self.corrupt}
         return self._decode(rows)
 
-    def _all_crops(self) -> torch.Tensor:
-        parts = []
-        for start in range(0, len(self), 512):
-            crops, corrupt = self._decode(list(range(start, min(start + 512, len(self)))))
-            parts.append(crops)
+    def _all_crops(self, workers: int) -> torch.Tensor:
+        size = self.image_processor.size
+        crops = torch.empty(len(self), 3, size["height"], size["width"], dtype=torch.uint8)
+        portions = [list(range(start, min(start + 512, len(self)))) for start in range(0, len(self), 512)]
+        loader = DataLoader(
+            portions,
+            batch_size=None,
+            collate_fn=self._decode,
+            num_workers=min(workers, len(portions)),
+            generator=torch.Generator(),  # a loader draws a seed, which would shift the run's own random numbers
+            worker_init_fn=ignore_sigterm,
+        )
+        for rows, (portion, corrupt) in zip(portions, loader, strict=True):
+            crops[rows[0] : rows[-1] + 1] = portion
             self.corrupt |= corrupt
-        return torch.cat(parts)
+        return crops
 
     def _decode(self, rows: list[int]) -> tuple[torch.Tensor, dict[int, str]]:
         try:

@@ -181,11 +181,14 @@ def main(options: FinetuningOptions) -> Path:
     )
 
     scored = ReadableCorpora({name: part for name, part in corpora.items() if name != "train"}, accelerator.print)
+    run = {"num_workers": options.workers, "progress": False}
     if options.linear_probe:
         scored.corpora["train"] = labelled
-        report = scored.score(lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"]))
+        report = scored.score(
+            lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"], run)
+        )
     else:
-        crops = FaceCrops(labelled, processor)
+        crops = FaceCrops(labelled, processor, options.workers)
         world = accelerator.num_processes
         batches = steps_per_epoch(len(labelled), options.batch_size * world)
         steps = total_optimizer_steps(options, batches)
@@ -223,7 +226,7 @@ def main(options: FinetuningOptions) -> Path:
                                 inner,
                                 parts["validation"],
                                 parts.get("test"),
-                                lambda part: predict_logits(inner, part, processor, progress=False),
+                                lambda part: predict_logits(inner, part, processor, **run),
                             )
                         )
                     accelerator.print(f"\nepoch {record['epoch']}: validation subjects {summary(record['validation'])}")
@@ -233,9 +236,7 @@ def main(options: FinetuningOptions) -> Path:
                     inner = accelerator.unwrap_model(model)
                     with averaged():
                         scores = scored.score(
-                            lambda parts: evaluate_checkpoint(
-                                inner, processor, parts["validation"], None, progress=False
-                            )
+                            lambda parts: evaluate_checkpoint(inner, processor, parts["validation"], None, **run)
                         )
                     accelerator.print(f"\nstep {step}: validation subjects {summary(scores)}")
                 accelerator.wait_for_everyone()
@@ -250,9 +251,7 @@ def main(options: FinetuningOptions) -> Path:
         elif options.epoch_scores:
             epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
         merge_adapters(inner)
-        validation = scored.score(
-            lambda parts: evaluate_checkpoint(inner, processor, parts["validation"], None, progress=False)
-        )
+        validation = scored.score(lambda parts: evaluate_checkpoint(inner, processor, parts["validation"], None, **run))
         scores = validation
         if options.test:
             scores = scored.score(
@@ -261,7 +260,7 @@ def main(options: FinetuningOptions) -> Path:
                     processor,
                     parts["validation"],
                     parts["test"],
-                    progress=False,
+                    **run,
                     predictions_folder=folder if options.predictions else None,
                     fold=options.corpus_options.get("fold"),
                     identity=options.identity_probe,
@@ -291,11 +290,11 @@ def main(options: FinetuningOptions) -> Path:
     return folder
 
 
-def _fit_linear_head(model, processor, labelled, validation) -> dict:
+def _fit_linear_head(model, processor, labelled, validation, run: dict) -> dict:
     """Fits the classifier on the tower's features; its regularisation is chosen on the validation subjects."""
     began = time.perf_counter()
     features, validation_features = (
-        extract_features(model, corpus, processor, progress=False).backbone for corpus in (labelled, validation)
+        extract_features(model, corpus, processor, **run).backbone for corpus in (labelled, validation)
     )
     labels, validation_labels = (label_matrix(corpus, model.config.label_sets) for corpus in (labelled, validation))
     for label_set in model.config.label_sets:

@@ -121,7 +121,7 @@ def main(options: PretrainingOptions) -> Path:
             f"cache_chunk: batch norms of the vision tower normalise {options.cache_chunk} views at a time"
         )
     texts = processor(activities=names) if names else processor(text=["a face"])
-    crops = FaceCrops(corpus, processor)
+    crops = FaceCrops(corpus, processor, options.workers)
 
     world = accelerator.num_processes
     batches_per_epoch = steps_per_epoch(len(corpus), options.batch_size * world)
@@ -165,10 +165,12 @@ def main(options: PretrainingOptions) -> Path:
         {"train": corpora["train"].select(labelled), "validation": corpora["validation"]}, accelerator.print
     )
 
+    run = {"num_workers": options.workers, "progress": False}
+
     def probe():
         inner = accelerator.unwrap_model(model)
         return scored.score(
-            lambda parts: probe_checkpoint(inner, processor, parts["train"], parts["validation"], progress=False)
+            lambda parts: probe_checkpoint(inner, processor, parts["train"], parts["validation"], **run)
         )
 
     def on_step(step, line, averaged):

@@ -102,16 +102,23 @@ def test_without_augmentation_a_batch_is_what_the_processor_gives(corpus, proces
 
 def test_crops_too_large_for_memory_are_decoded_on_the_way(corpus, processor, monkeypatch):
     kept = FaceCrops(corpus, processor)
-    monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("train_scripts.data.IN_MEMORY_SHARE", 0)
     streamed = FaceCrops(corpus, processor)
     assert kept.crops is not None and streamed.crops is None
     assert torch.equal(kept.read([7, 0])[0], streamed.read([7, 0])[0])
 
 
+def test_any_number_of_processes_decodes_the_same_crops(corpus, processor):
+    whole = spoiled(datasets.concatenate_datasets([corpus] * 20), 5, 600)
+    alone, together = (FaceCrops(whole, processor, workers) for workers in (0, 2))
+    assert len(whole) > 512 and sorted(alone.corrupt) == [5, 600]
+    assert torch.equal(alone.crops, together.crops) and alone.corrupt == together.corrupt
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_corrupt_image_is_counted_and_another_draw_takes_its_place(corpus, processor, monkeypatch, in_memory):
     if not in_memory:
-        monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+        monkeypatch.setattr("train_scripts.data.IN_MEMORY_SHARE", 0)
     broken = {3, 17}
     _, ids = activity_vocabulary(corpus)
     whole, replaced = (labelled_batches(c, processor) for c in (corpus, spoiled(corpus, *broken)))
@@ -138,7 +145,7 @@ def test_replacements_depend_on_neither_workers_memory_nor_a_resume(corpus, proc
     assert len({row for batch in alone for row, _ in batch["corrupt"]}) > 5
     together = labelled_batches(broken, processor, workers=2, balanced=False)
     later = labelled_batches(broken, processor, start_step=5, balanced=False)
-    monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("train_scripts.data.IN_MEMORY_SHARE", 0)
     streamed = labelled_batches(broken, processor, balanced=False)
     for batches, others in ((alone, together), (alone, streamed), (alone[5:], later)):
         for a, b in zip(batches, others, strict=True):
@@ -158,7 +165,7 @@ def test_a_corpus_without_any_readable_image_is_refused(corpus, processor, monke
     broken = spoiled(corpus.select(range(6)), *range(6))
     with pytest.raises(ValueError, match="none of the 6 images can be decoded"):
         FaceCrops(broken, processor)
-    monkeypatch.setattr("train_scripts.data.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("train_scripts.data.IN_MEMORY_SHARE", 0)
     draws = Draws(FaceCrops(broken, processor), FaceBatchSampler(6, 2, 1))
     with pytest.raises(ValueError, match=rf"row 4 cannot be decoded.*nor those of {ATTEMPTS} other draws"):
         draws.__getitems__([(0, 4, 0), (0, 2, 0)])
