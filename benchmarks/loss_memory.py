@@ -43,7 +43,7 @@ def plain_contrast(rows, row_ids, columns, column_ids, scale, own):
     """What `tiled_contrast` computes, the usual way: all similarities, masks, autograd."""
     logits = rows @ columns.T * scale
     counted = (column_ids >= 0).expand(logits.shape)
-    counted = counted.scatter(1, torch.arange(own, own + len(rows))[:, None], False)
+    counted = counted.scatter(1, torch.arange(own, own + len(rows), device=rows.device)[:, None], False)
     positive = (row_ids[:, None] == column_ids) & counted
     positives = positive.sum(dim=1)
     log_normaliser = logits.masked_fill(~counted, torch.finfo(logits.dtype).min / 2).logsumexp(dim=1)

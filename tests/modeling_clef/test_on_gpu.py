@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining
 from modeling_clef.tiled_losses_clef import tiled_contrast
@@ -44,6 +45,17 @@ def test_attention_kernels(classifier, attention, pixel_values):
         classifier.set_attn_implementation(attention)
         found = classifier.to(DEVICE)(pixel_values.to(DEVICE)).logits
     torch.testing.assert_close(found.cpu(), expected, atol=2e-3, rtol=0)  # TF32 where it is on
+
+
+def test_flash_attention(classifier, pixel_values):
+    """Only half precision has that kernel; the reference is attention written out, in the same precision."""
+    inputs = pixel_values.to(DEVICE)
+    found = {}
+    for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+        classifier.to(DEVICE).set_attn_implementation("sdpa")
+        with torch.no_grad(), torch.autocast(DEVICE, dtype=torch.bfloat16), sdpa_kernel(backend):
+            found[backend] = classifier(inputs).logits.float()
+    torch.testing.assert_close(*found.values(), atol=0.05, rtol=0)
 
 
 def test_a_compiled_model_gives_the_same_logits(classifier, pixel_values):
