@@ -11,8 +11,9 @@ Variants, in turn, of one batch (two views an image and each activity text once)
 * open_clip: the same images, every one with a text of its own, through open_clip's own ViT-B-16 and its loss; left out
   where open_clip is not installed.
 
-Batches: one step with optimizer of each size, with gradient caching where there are more views than a chunk. Losses: of each size's views alone, in strips
-(`tiled`) and on the whole N x N matrix (`plain`), float32. Profile: where the GPU's time of a step goes.
+Batches: one step with optimizer of each size, with gradient caching where there are more views than a chunk. Losses: of
+each size's views alone, in strips (`tiled`) and on the whole N x N matrix (`plain`), float32. Profile: where the GPU's
+time of a step goes.
 
 Model FLOPs are those of the encoders' matrix products and convolutions, three times the forward pass, however often a
 chunk is encoded; utilisation (MFU) is their rate over the vendor's dense bf16 rate of this GPU. Memory is the most that
@@ -58,7 +59,7 @@ def make_case(batch: int) -> Case:
         bos_token_id=tokenizer.cls_token_id,
         pad_token_id=0,
     )
-    return Case("ViT-B/16", batch, 224, CLIPVisionConfig(patch_size=16), text, 77, False, 6)
+    return Case("ViT-B/16", batch, 224, CLIPVisionConfig(patch_size=16), text, 77, False, 4)
 
 
 class Encoders:
@@ -291,7 +292,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", help="default: cuda")
     parser.add_argument("--batch", type=at_least_one, default=256, help="images of the variants; default: 256")
-    parser.add_argument("--batches", type=at_least_one, nargs="+", default=[256, 2048, 8192, 32768])
+    parser.add_argument("--batches", type=at_least_one, nargs="+", default=[256, 1024, 4096, 32768])
     parser.add_argument("--chunk", type=at_least_one, default=CHUNK, help="views encoded at once; default: 512")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)

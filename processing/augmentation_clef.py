@@ -19,6 +19,8 @@ from .augmentation_pixels_clef import (
     lower_resolution,
     occlude,
     per_view,
+    pixel_centres,
+    row_numbers,
     shade,
     signed,
 )
@@ -33,6 +35,8 @@ _DRAWS += ("grain", "grain_place")
 
 # Views are made in portions of about this many numbers, so that large crops do not need several times their memory.
 _CHUNK_PIXELS = 1 << 20
+# A GPU needs many at once, and has the memory.
+_DEVICE_CHUNK_PIXELS = 1 << 25
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -67,9 +71,10 @@ class FaceAugmentation:
     """Draws views of aligned face crops; 0 switches an option off. The defaults are mild, as aligned crops need (ours:
     the paper does not state its augmentation).
 
-    A view depends on (`seed`, epoch, sample id, view number) and its image only: it is the same, bit for bit, in any
-    batch, in any order and in any worker. For that the pixel arithmetic keeps to additions and multiplications, which
-    round alike wherever a pixel lies, and takes no sums over images.
+    A view depends on (`seed`, epoch, sample id, view number) and its image only: on a CPU it is the same, bit for bit,
+    in any batch, in any order and in any worker. For that the pixel arithmetic keeps to additions and multiplications,
+    which round alike wherever a pixel lies, and takes no sums over images. Images on a GPU are augmented there: their
+    views are the same but for rounding, also of what a JPEG file rounds.
 
     Args:
         rotation: largest angle, in radians, either way.
@@ -144,15 +149,15 @@ class FaceAugmentation:
         """Draws `views` views of every image.
 
         Args:
-            images: uint8 or float tensor (N, 3, H, W), floats in [0, 1]; or a list of images of one size, of any kind
-                that `CLEFImageProcessor` takes.
+            images: uint8 or float tensor (N, 3, H, W), floats in [0, 1], on any device; or a list of images of one
+                size, of any kind that `CLEFImageProcessor` takes.
             sample_ids: (N,) integers that name the images across the whole data set.
             epoch: any integer that differs from one pass over the data to the next.
             views: how many views an image.
             strength: from 0 to 1, multiplies every range and probability (for a ramp over training).
 
         Returns:
-            float32 (N, views, 3, H, W) in [0, 1].
+            float32 (N, views, 3, H, W) in [0, 1], where the images are.
 
         Raises:
             ValueError: shapes, lengths or `strength` are not as above.
@@ -166,19 +171,20 @@ class FaceAugmentation:
         keys = _keys(self.seed, epoch, ids, views)
         uniform = _uniform(keys, len(_DRAWS))
 
-        result = torch.empty(len(keys), *images.shape[1:])
-        chunk = max(1, _CHUNK_PIXELS // images[0].numel())
+        result = torch.empty(len(keys), *images.shape[1:], device=images.device)
+        portion = _CHUNK_PIXELS if images.device.type == "cpu" else _DEVICE_CHUNK_PIXELS
+        chunk = max(1, portion // images[0].numel())
         for start in range(0, len(keys), chunk):
             rows = slice(start, min(start + chunk, len(keys)))
             # A copy, so that all that follows may work in place: fresh memory costs more than the arithmetic.
-            pixels = images[torch.arange(rows.start, rows.stop) // views]
+            pixels = images[torch.arange(rows.start, rows.stop, device=images.device) // views]
             draws = dict(zip(_DRAWS, uniform[:, rows], strict=True))
             result[rows] = self._draw(pixels, draws, keys[rows], strength)
         return result.unflatten(0, (len(images), views))
 
     def _draw(self, pixels: torch.Tensor, uniform: dict, keys: np.ndarray, strength: float) -> torch.Tensor:
         if self.flip:
-            flipped = torch.from_numpy(uniform["flip"] < self.flip * strength)
+            flipped = row_numbers(uniform["flip"] < self.flip * strength, pixels.device)
             pixels[flipped] = pixels[flipped].flip(-1)
         pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
         if self.rotation or self.shift or self.scale:
@@ -210,33 +216,37 @@ class FaceAugmentation:
         # different length stretch these coordinates, hence the ratios.
         shift_x = 2 * self.shift * strength * signed(uniform["shift_x"])
         shift_y = 2 * self.shift * strength * signed(uniform["shift_y"])
-        x, y = _pixel_centres(width), _pixel_centres(height)
+        device = pixels.device
+        x, y = pixel_centres(width, device), pixel_centres(height, device)
         # Sums of a row term and a column term: a matrix product could round differently from batch to batch.
-        across_x, down_x = _column(cosine) * x, _column(-sine * height / width) * y + _column(shift_x)
-        across_y, down_y = _column(sine * width / height) * x, _column(cosine) * y + _column(shift_y)
-        grid = torch.empty(len(pixels), height, width, 2)
+        columns = (cosine, -sine * height / width, shift_x, sine * width / height, cosine, shift_y)
+        xx, xy, x0, yx, yy, y0 = torch.from_numpy(np.stack(columns)).float()[..., None].to(device)
+        across_x, down_x, across_y, down_y = xx * x, xy * y + x0, yx * x, yy * y + y0
+        grid = torch.empty(len(pixels), height, width, 2, device=device)
         torch.add(across_x[:, None, :], down_x[:, :, None], out=grid[..., 0])
         torch.add(across_y[:, None, :], down_y[:, :, None], out=grid[..., 1])
         return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _recolour(self, pixels: torch.Tensor, uniform: dict, strength: float) -> torch.Tensor:
+        device = pixels.device
         contrast = 1 + self.contrast * strength * signed(uniform["contrast"])
         gain = contrast * (1 + self.brightness * strength * signed(uniform["brightness"]))
         gains = np.stack(
             [gain * (1 + self.colour * strength * signed(uniform[name])) for name in ("red", "green", "blue")], axis=1
         )
         if self.brightness or self.contrast or self.colour:
-            pixels.mul_(torch.from_numpy(gains).float()[:, :, None, None]).add_(per_view(0.5 - 0.5 * contrast))
+            pixels.mul_(torch.from_numpy(gains).float()[:, :, None, None].to(device))
+            pixels.add_(per_view(0.5 - 0.5 * contrast, device))
         if self.tone:
-            bend = per_view(self.tone * strength * signed(uniform["tone"]))
+            bend = per_view(self.tone * strength * signed(uniform["tone"]), device)
             pixels.clamp_(0, 1)
             pixels.add_((1 - pixels).mul_(pixels).mul_(bend))
         if self.saturation or self.grayscale:
             saturation = 1 + self.saturation * strength * signed(uniform["saturation"])
             saturation = np.where(uniform["grayscale"] < self.grayscale * strength, 0.0, saturation)
             red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(_LUMINANCE))
-            grey = red.add_(green).add_(blue).mul_(per_view(1 - saturation))
-            pixels.mul_(per_view(saturation)).add_(grey)
+            grey = red.add_(green).add_(blue).mul_(per_view(1 - saturation, device))
+            pixels.mul_(per_view(saturation, device)).add_(grey)
         return pixels
 
 
@@ -288,14 +298,6 @@ def _uniform(keys: np.ndarray, count: int) -> np.ndarray:
     """`count` numbers in [0, 1) for each key: (count, len(keys)) float64. This is SplitMix64 started at the keys."""
     steps = np.arange(1, count + 1, dtype=np.uint64)[:, None] * np.uint64(_GOLDEN)
     return (_mix(keys + steps) >> np.uint64(11)) * 2.0**-53
-
-
-def _column(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values).float()[:, None]
-
-
-def _pixel_centres(count: int) -> torch.Tensor:
-    return torch.from_numpy((2 * np.arange(count) + 1) / count - 1).float()
 
 
 __all__ = ["PRESETS", "FaceAugmentation"]

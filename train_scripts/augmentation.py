@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from accelerate import Accelerator
 
 from processing import FaceAugmentation
 from train_scripts.options import TrainingOptions
@@ -44,3 +45,8 @@ def make_augmentation(options: TrainingOptions, optimizer_steps: int) -> RampedA
         options.augmentation,
         options.augmentation_ramp,
     )
+
+
+def augmenting_device(options: TrainingOptions, accelerator: Accelerator) -> torch.device | None:
+    """Where views are made; None: by the loader's workers."""
+    return accelerator.device if options.augment_on == "device" else None

@@ -4,7 +4,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import psutil
@@ -149,13 +149,18 @@ class PretrainingCollator:
         self.activity_ids, self.texts = torch.as_tensor(activity_ids), texts
 
     def __call__(self, batch: dict) -> dict:
+        return {"pixel_values": self.views(batch), **self.targets(batch["rows"])}
+
+    def views(self, batch: dict) -> torch.Tensor:
         views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=2)
-        activity_ids = self.activity_ids[batch["rows"]]
+        return self.processor.image_processor.normalize_pixels(views)
+
+    def targets(self, rows: np.ndarray) -> dict:
+        activity_ids = self.activity_ids[rows]
         # A batch without any known activity still passes one text, so that every rank takes part in the gather.
         present = activity_ids[activity_ids >= 0].unique()
         present = present if len(present) else torch.zeros(1, dtype=torch.long)
         return {
-            "pixel_values": self.processor.image_processor.normalize_pixels(views),
             "activity_ids": activity_ids,
             "input_ids": self.texts["input_ids"][present],
             "attention_mask": self.texts["attention_mask"][present],
@@ -171,11 +176,14 @@ class ClassificationCollator:
         self.labels = torch.as_tensor(labels, dtype=torch.float32)
 
     def __call__(self, batch: dict) -> dict:
+        return {"pixel_values": self.views(batch), **self.targets(batch["rows"])}
+
+    def views(self, batch: dict) -> torch.Tensor:
         views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=1)[:, 0]
-        return {
-            "pixel_values": self.processor.image_processor.normalize_pixels(views),
-            "labels": self.labels[batch["rows"]],
-        }
+        return self.processor.image_processor.normalize_pixels(views)
+
+    def targets(self, rows: np.ndarray) -> dict:
+        return {"labels": self.labels[rows]}
 
 
 class WithRows:
@@ -188,16 +196,48 @@ class WithRows:
         return {**self.collator(batch), "rows": torch.as_tensor(batch["rows"]), "corrupt": batch["corrupt"]}
 
 
-def make_loader(crops: FaceCrops, sampler: FaceBatchSampler, collator: Callable, workers: int) -> DataLoader:
-    """Batches of `collator`, with "rows" and "corrupt" as `WithRows` gives them."""
-    return DataLoader(
+class WithoutViews:
+    """A collator that leaves the views to `ViewsOnDevice`, and hands on what they are made of."""
+
+    def __init__(self, collator: Callable):
+        self.collator = collator
+
+    def __call__(self, batch: dict) -> dict:
+        drawn = {name: batch[name] for name in ("crops", "rows", "epoch", "step")}
+        return {**self.collator.targets(batch["rows"]), "drawn": drawn}
+
+
+class ViewsOnDevice:
+    """Batches whose views the training device makes, so that the processor's cores need not keep up with it."""
+
+    def __init__(self, loader: DataLoader, collator: Callable, device: torch.device):
+        self.loader, self.collator, self.device = loader, collator, device
+
+    def __iter__(self) -> Iterator[dict]:
+        for batch in self.loader:
+            drawn = batch.pop("drawn")
+            drawn["crops"] = drawn["crops"].to(self.device, non_blocking=True)
+            yield {"pixel_values": self.collator.views(drawn), **batch}
+
+
+def make_loader(
+    crops: FaceCrops, sampler: FaceBatchSampler, collator: Callable, workers: int, device: torch.device | None = None
+) -> Iterable[dict]:
+    """Batches of `collator`, with "rows" and "corrupt" as `WithRows` gives them.
+
+    Args:
+        workers: processes that decode and, without a device, augment.
+        device: where the views are made; None: by the workers.
+    """
+    loader = DataLoader(
         Draws(crops, sampler),
         batch_sampler=sampler,
-        collate_fn=WithRows(collator),
+        collate_fn=WithRows(collator if device is None else WithoutViews(collator)),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=ignore_sigterm,
     )
+    return loader if device is None else ViewsOnDevice(loader, collator, device)
 
 
 def adopt_crop_recipe(processor: CLEFProcessor, corpus: Dataset) -> None:

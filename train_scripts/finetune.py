@@ -24,7 +24,7 @@ import torch
 from modeling_clef import CLEFForImageClassification
 from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
-from train_scripts.augmentation import make_augmentation
+from train_scripts.augmentation import augmenting_device, make_augmentation
 from train_scripts.checkpoints import save_finished
 from train_scripts.data import (
     ClassificationCollator,
@@ -204,7 +204,7 @@ def main(options: FinetuningOptions) -> Path:
                 world_size=world,
                 start_step=start_step,
             )
-            return make_loader(crops, sampler, collator, options.workers)
+            return make_loader(crops, sampler, collator, options.workers, augmenting_device(options, accelerator))
 
         def losses_of(output):
             names = ("image_name_loss", "image_phrasing_loss", "description_name_loss")

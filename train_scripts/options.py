@@ -83,6 +83,11 @@ class TrainingOptions(CorpusOptions):
     )
     augmentation_ramp: float = option(0.0, "fraction of the steps over which the augmentation gains its strength")
     augmentation_start: float = option(0.2, "strength that the ramp starts from")
+    augment_on: Literal["workers", "device"] = option(
+        "workers",
+        "who makes the views: the processes that decode, or the training device, for GPUs that those cannot keep busy; "
+        "the views are the same but for rounding",
+    )
     ema_decay: float = option(0.0, "average the weights over the steps with this decay, e.g. 0.999; 0: the last ones")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "autocast of the towers; losses stay in fp32")
     activation_checkpointing: bool = option(False, "recompute activations in the backward pass to save memory")

@@ -22,7 +22,7 @@ from datasets import Dataset
 from modeling_clef import CLEFForPreTraining
 from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
-from train_scripts.augmentation import make_augmentation
+from train_scripts.augmentation import augmenting_device, make_augmentation
 from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
 from train_scripts.checkpoints import save_finished
 from train_scripts.data import (
@@ -141,7 +141,7 @@ def main(options: PretrainingOptions) -> Path:
             world_size=world,
             start_step=start_step,
         )
-        return make_loader(crops, sampler, collator, options.workers)
+        return make_loader(crops, sampler, collator, options.workers, augmenting_device(options, accelerator))
 
     def losses_of(output):
         parts = {"image_image_loss": output.image_image_loss, "image_activity_loss": output.image_activity_loss}

@@ -295,7 +295,7 @@ def test_an_occluder_covers_what_a_loop_covers(shape):
     one = {name: random.random(4) for name in pixel_module._OCCLUDER}
     one["shape"] = np.full(4, 0.2 if shape == "ellipse" else 0.8)
     size = 24
-    cover, along = pixel_module._occluder(one, size, size)
+    cover, along = pixel_module._occluder(one, size, size, torch.device("cpu"))
     for view in range(4):
         area = 0.01 + 0.0525 * one["area"][view]
         aspect = 4 ** (2 * one["aspect"][view] - 1)

@@ -31,22 +31,22 @@ def processor():
     return CLEFProcessor(CLEFImageProcessor(size=size, per_image_normalization=True), tiny_tokenizer())
 
 
-def pretraining_batches(corpus, processor, workers, start_step=0):
+def pretraining_batches(corpus, processor, workers, start_step=0, device=None):
     names, ids = activity_vocabulary(corpus)
     augment = RampedAugmentation(FaceAugmentation(seed=3), total_steps=9, ramp=0.8)
     collator = PretrainingCollator(processor, augment, ids, processor(activities=names))
     sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1, start_step=start_step)
-    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers))
+    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers, device))
 
 
-def labelled_batches(corpus, processor, workers=0, start_step=0, balanced=True):
+def labelled_batches(corpus, processor, workers=0, start_step=0, balanced=True, device=None):
     """Unaugmented, with row numbers as labels."""
     _, ids = activity_vocabulary(corpus)
     labels = np.arange(len(corpus), dtype=np.float32)[:, None]
     collator = ClassificationCollator(processor, RampedAugmentation(FaceAugmentation(), full=0.0), labels)
     groups = {"activities": ids, "subjects": np.array(corpus["subject_id"][:])} if balanced else {}
     sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1, start_step=start_step, **groups)
-    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers))
+    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers, device))
 
 
 def spoiled(corpus, *broken):
@@ -159,6 +159,16 @@ def test_an_activity_of_broken_images_only_is_replaced_by_others(corpus, process
     batches = labelled_batches(broken, processor)
     assert all(ids[row] != 0 for batch in batches for row in batch["rows"])
     assert len(batches) == 9 and len(names) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_when_the_device_makes_the_views(corpus, processor, workers):
+    broken, device = spoiled(corpus, *range(0, 48, 3)), torch.device("cpu")
+    for make in (pretraining_batches, labelled_batches):
+        expected, found = make(broken, processor, workers=0), make(broken, processor, workers=workers, device=device)
+        for a, b in zip(expected, found, strict=True):
+            assert a.keys() == b.keys() and a.pop("corrupt") == b.pop("corrupt")
+            assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_corpus_without_any_readable_image_is_refused(corpus, processor, monkeypatch):
