@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from processing import CLEFProcessor
 from processing.corpora.schema import corpus_metadata
+from processing.image_reading_clef import to_rgb_image
 from processing.prompts_clef import EXPRESSIONS
 from train_scripts.failures import ignore_sigterm
 from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
@@ -94,6 +95,12 @@ class FaceCrops:
         images = self.images[rows]["image"]
         if any(image is None for image in images):
             raise ValueError("there is no image")
+        size = self.image_processor.size
+        if all(image.size == (size["width"], size["height"]) for image in images):
+            # What the processor would do to them, in a third of the time.
+            arrays = [np.asarray(to_rgb_image(image)) for image in images]
+            if {array.shape[:2] for array in arrays} == {(size["height"], size["width"])}:  # upright, too
+                return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
         packed = self.image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")
         return packed["pixel_values"].round().clamp(0, 255).to(torch.uint8)
 

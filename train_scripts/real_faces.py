@@ -27,6 +27,7 @@ from train_scripts.freeze_checkpoint import write_text_free
 from train_scripts.jobs import Job, run_jobs
 from train_scripts.options import CorpusOptions, option, parse_options, save_recipe
 from train_scripts.results_table import as_markdown
+from train_scripts.stage_jobs import stage_job
 
 ARMS = {"clef": "stage 1 + stage 2", "stage2": "stage 2 alone"}
 
@@ -109,45 +110,31 @@ def run_folder(options: RealFacesOptions, arm: str, fraction: str) -> Path:
 
 def make_jobs(options: RealFacesOptions) -> list[Job]:
     """Stage 1, then stage 2 of both arms, the longest first."""
-    shared = _shared_flags(options)
-    towers = as_flags(options.towers)
-    stage1 = Path(options.output, "clef", "pretrained")
-    command = ["train_scripts/pretrain.py", "--output", str(stage1.resolve()), *shared, *towers]
-    jobs = [Job("stage 1", command + as_flags(options.pretraining), stage1)]
+    shared, stage1 = _shared(options), Path(options.output, "clef", "pretrained")
+    jobs = [stage_job("stage 1", "pretrain", stage1, shared | options.towers | options.pretraining)]
     for fraction in ("all", *options.fractions):
         for arm in reversed(ARMS):
             if arm == "stage2" and not options.compare:
                 continue
-            folder = run_folder(options, arm, fraction)
-            start = towers if arm == "stage2" else ["--init_from", str(stage1.resolve())]
-            command = ["train_scripts/finetune.py", "--output", str(folder.resolve()), *shared, *start]
-            command += as_flags(options.finetuning)
+            start = options.towers if arm == "stage2" else {"init_from": str(stage1.resolve())}
+            settings = shared | start | options.finetuning
             if fraction != "all":
-                command += ["--label_fraction", fraction, "--max_steps", str(options.fraction_steps)]
+                settings |= {"label_fraction": fraction, "max_steps": options.fraction_steps}
             name = f"{ARMS[arm]}, {'all labels' if fraction == 'all' else f'{100 * float(fraction):g} % of labels'}"
-            jobs.append(Job(name, command, folder, ["stage 1"] if arm == "clef" else []))
+            needs = ["stage 1"] if arm == "clef" else []
+            jobs.append(stage_job(name, "finetune", run_folder(options, arm, fraction), settings, needs))
     return jobs
 
 
 def further_round(options: RealFacesOptions, start: Path) -> Job:
     """Stage 2 once more from where it ended, as `further` says."""
-    folder = Path(options.output, "further")
-    command = ["train_scripts/finetune.py", "--output", str(folder.resolve()), *_shared_flags(options)]
-    command += ["--init_from", str(start.resolve()), *as_flags(options.finetuning | options.further)]
-    return Job("stage 2, a last round", command, folder)
+    settings = _shared(options) | {"init_from": str(start.resolve())} | options.finetuning | options.further
+    return stage_job("stage 2, a last round", "finetune", Path(options.output, "further"), settings)
 
 
-def _shared_flags(options: RealFacesOptions) -> list[str]:
-    corpus = ["--corpus", options.corpus, "--corpus_options", json.dumps(options.corpus_options)]
-    corpus += ["--root", options.root] if options.root else []
-    return [*corpus, "--seed", str(options.seed)]
-
-
-def as_flags(values: dict) -> list[str]:
-    flags = []
-    for name, value in values.items():
-        flags += [f"--{name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
-    return flags
+def _shared(options: RealFacesOptions) -> dict:
+    corpus = {"corpus": options.corpus, "corpus_options": options.corpus_options, "root": options.root}
+    return corpus | {"seed": options.seed}
 
 
 def collect(options: RealFacesOptions) -> dict:

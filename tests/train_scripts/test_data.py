@@ -1,7 +1,10 @@
+import io
+
 import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from processing import CLEFImageProcessor, CLEFProcessor, FaceAugmentation
 from processing.corpora import load_corpus
@@ -106,6 +109,25 @@ def test_crops_too_large_for_memory_are_decoded_on_the_way(corpus, processor, mo
     streamed = FaceCrops(corpus, processor)
     assert kept.crops is not None and streamed.crops is None
     assert torch.equal(kept.read([7, 0])[0], streamed.read([7, 0])[0])
+
+
+@pytest.mark.parametrize("side", [32, 40])
+def test_crops_are_what_the_processor_makes_of_them(side, processor):
+    """Also grey ones and those that lie on their side, whether they have the network's size or not."""
+    random, files = np.random.default_rng(0), []
+    for mode, orientation in (("RGB", 1), ("L", 1), ("RGB", 6), ("RGB", 3)):
+        shape = (side, side, 3) if mode == "RGB" else (side, side)
+        image, file = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)), io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(file, "PNG", exif=exif)
+        files.append({"bytes": file.getvalue(), "path": None})
+    features = datasets.Features({"image": datasets.Image(decode=True)})
+    corpus = datasets.Dataset.from_dict({"image": files}, features=features)
+    expected = processor.image_processor([row["image"] for row in corpus], do_rescale=False, do_normalize=False)
+    crops, corrupt = FaceCrops(corpus, processor).read([0, 1, 2, 3])
+    assert crops.dtype == torch.uint8 and not corrupt
+    assert np.array_equal(crops.numpy(), np.stack(expected["pixel_values"]).round())
 
 
 def test_any_number_of_processes_decodes_the_same_crops(corpus, processor):

@@ -4,7 +4,7 @@ import pytest
 
 from train_scripts.check_checkpoint import TOLERANCE, fallen_short
 from train_scripts.options import parse_options
-from train_scripts.real_faces import RealFacesOptions, as_flags, collect, further_round, make_jobs, run_folder, table
+from train_scripts.real_faces import RealFacesOptions, collect, further_round, make_jobs, run_folder, table
 
 RECIPES = ("real_faces_small", "real_faces_base")
 
@@ -43,13 +43,13 @@ def test_jobs_wait_for_stage_1_only_where_they_start_from_it(tmp_path):
     assert [job.name for job in make_jobs(without)] == ["stage 1", "stage 1 + stage 2, all labels"]
 
 
-def test_flags_keep_their_types():
-    assert as_flags({"a": True, "b": {"c": 1}, "d": 0.5, "e": "x"}) == [
-        *("--a", "true"),
-        *("--b", '{"c": 1}'),
-        *("--d", "0.5"),
-        *("--e", "x"),
-    ]
+def test_with_checkpoints_a_killed_recipe_goes_on_where_each_job_was(tmp_path):
+    steps = {"checkpoint_steps": 270}
+    options = RealFacesOptions(output=str(tmp_path), pretraining=steps, finetuning=steps, further={"epochs": 1})
+    for job in [*make_jobs(options), further_round(options, tmp_path)]:
+        assert job.command[job.command.index("--resume") + 1] == "true"
+    without = RealFacesOptions(output=str(tmp_path))
+    assert not any("--resume" in job.command for job in make_jobs(without))
 
 
 def test_the_table_says_by_how_much_stage_1_helps_and_where_it_does_not(tmp_path):
