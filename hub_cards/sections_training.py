@@ -96,6 +96,8 @@ def comparison(measured: Measured) -> str | None:
         return None
     lines = []
     for fraction, row in rows["clef"].items():
+        if fraction not in rows["stage2"]:
+            continue
         other = rows["stage2"][fraction]
         share = "all" if fraction == "all" else f"{100 * float(fraction):g} %"
         for key, title in (("au_f1", "AU F1"), ("au_auroc", "AU AUROC"), ("expression_accuracy", "expression")):

@@ -1,6 +1,7 @@
 """Makes a text-free checkpoint of a fine-tuned run: label embeddings are kept, the text tower is left out.
 
 python train_scripts/freeze_checkpoint.py outputs/finetune --output checkpoints/mine
+python train_scripts/freeze_checkpoint.py outputs/finetune --output checkpoints/mine --half true    # half the file
 
 The result loads through the Auto classes and gives the run's logits; `model.join_text_tower()` brings free text back.
 """
@@ -15,6 +16,7 @@ if __name__ == "__main__":
     # The repository root instead of this folder, whose evaluate.py would hide the `evaluate` library.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import torch
 from datasets import Dataset
 
 from modeling_clef import CLEFForImageClassification
@@ -29,17 +31,20 @@ from train_scripts.text_projection import refit_text_projection
 class FreezingOptions:
     checkpoint: str = option("", "fine-tuned run folder; may also stand first, without --checkpoint")
     output: str = option("", "folder of the text-free checkpoint")
+    half: bool = option(False, "store matrices and kernels in half precision: half the file; it is loaded in single")
 
     def __post_init__(self):
         if not self.checkpoint or not self.output:
             raise ValueError("expected a run folder as the first argument and --output FOLDER.")
 
 
-def write_text_free(run: Path, target: Path, validation: Dataset | None = None, **metrics) -> Path:
+def write_text_free(run: Path, target: Path, validation: Dataset | None = None, half: bool = False, **metrics) -> Path:
     """Writes the text-free form of the run's model to `target`, with its processor, recipe and metrics.
 
     Args:
         validation: frames on which the text projection is fitted anew (see `text_projection`); None: it stays.
+        half: store what `half_precision` says in half precision. Its rounding (a part in 2,000 of each weight) is all
+            that changes: the model is loaded, and computes, in single precision.
         metrics: kept in `metrics.json` beside the run's own, and what that fit gave as "text_projection".
 
     Raises:
@@ -54,7 +59,7 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
     # What is not written anew does not belong to this model: an old card, other figures.
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    model.save_pretrained(target)
+    model.save_pretrained(target, state_dict=half_precision(model.state_dict()) if half else None)
     processor.save_pretrained(target)
     shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
     if (run / "results.json").is_file():
@@ -63,8 +68,25 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
     return target
 
 
+def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices and kernels in float16. Vectors stay, as running variances may leave its range; so does the label head,
+    whose embeddings and scales decisions rest on.
+
+    Raises:
+        ValueError: a weight beyond the range of float16.
+    """
+    smaller = {}
+    for name, weight in weights.items():
+        if weight.is_floating_point() and weight.ndim > 1 and not name.startswith("label_head."):
+            weight = weight.half()
+            if not weight.isfinite().all():
+                raise ValueError(f"{name} holds weights beyond half precision: store it in single (half false).")
+        smaller[name] = weight
+    return smaller
+
+
 def main(options: FreezingOptions) -> None:
-    target = write_text_free(Path(options.checkpoint), Path(options.output))
+    target = write_text_free(Path(options.checkpoint), Path(options.output), half=options.half)
     size = sum(path.stat().st_size for path in target.iterdir()) / 1e6
     print(f"text-free checkpoint of {size:.1f} MB: {target}")
 

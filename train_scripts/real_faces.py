@@ -37,6 +37,7 @@ class RealFacesOptions(CorpusOptions):
     corpus: str = option("ict_facekit", "corpus name that load_corpus knows")
     output: str = option("outputs/real_faces", "folder of all runs")
     checkpoint: str = option("", "folder of the resulting text-free checkpoint; default: 'checkpoint' in the output")
+    half: bool = option(False, "store the resulting checkpoint in half precision, see freeze_checkpoint.py")
     seed: int = option(0, "seed of weights, order, augmentation and label choice")
     towers: dict | str | None = option(None, "options of both stages where they start from nothing, as a mapping")
     pretraining: dict | str | None = option(None, "further options of stage 1, as a mapping")
@@ -90,7 +91,7 @@ def main(options: RealFacesOptions) -> Path:
         result["seconds"] |= run_jobs([job], 1)
         final = job.folder
     validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
-    checkpoint = write_text_free(final, Path(options.checkpoint), validation, comparison=result)
+    checkpoint = write_text_free(final, Path(options.checkpoint), validation, options.half, comparison=result)
     save_recipe(options, checkpoint)
     print(f"{ARMS[chosen]} is better on the validation people; text-free checkpoint: {checkpoint}")
     followers = [

@@ -1,0 +1,74 @@
+"""A text-free checkpoint from a run's folder, in single and in half precision."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
+
+from modeling_clef import CLEFForImageClassification, build_label_set
+from train_scripts.freeze_checkpoint import FreezingOptions, half_precision, main, write_text_free
+from train_scripts.options import TrainingOptions
+from train_scripts.towers import make_model, make_processor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    options = TrainingOptions(text_tower="tiny", image_size=32)
+    processor = make_processor(options)
+    names = ["AU1", "AU12"]
+    labels = build_label_set("action_units", names, "multi_label_classification", names, processor.tokenizer)
+    torch.manual_seed(0)
+    model = make_model(CLEFForImageClassification, options, processor, label_sets=[labels]).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(1e6)  # beyond half precision
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "recipe.yaml").write_text("seed: 0\n")
+    (folder / "metrics.json").write_text(json.dumps({"stage": "finetuning"}))
+    return folder
+
+
+@pytest.fixture
+def pixels():
+    return torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def logits_of(folder, pixels):
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    assert {weight.dtype for weight in model.state_dict().values()} <= {torch.float32, torch.int64}
+    with torch.no_grad():
+        return model(pixels).logits
+
+
+def test_it_gives_the_run_s_logits_and_brings_what_belongs_to_it(run, pixels, tmp_path, capsys):
+    target = tmp_path / "frozen"
+    main(FreezingOptions(checkpoint=str(run), output=str(target)))
+    assert "text-free checkpoint of" in capsys.readouterr().out
+    assert torch.equal(logits_of(target, pixels), logits_of(run, pixels))
+    assert not any("text_model" in name for name in load_file(target / "model.safetensors"))
+    assert {"recipe.yaml", "metrics.json", "preprocessor_config.json"} <= {path.name for path in target.iterdir()}
+
+
+def test_half_precision_halves_the_file_and_rounds_nothing_but_weights(run, pixels, tmp_path):
+    whole, half = write_text_free(run, tmp_path / "whole"), write_text_free(run, tmp_path / "half", half=True)
+    sizes = [Path(folder, "model.safetensors").stat().st_size for folder in (whole, half)]
+    assert sizes[1] < 0.55 * sizes[0]
+    stored, kept = (load_file(folder / "model.safetensors") for folder in (half, whole))
+    rounded = {name for name in stored if stored[name].dtype == torch.float16}
+    assert rounded == {n for n, w in kept.items() if w.ndim > 1 and not n.startswith("label_head.")}
+    assert all(torch.equal(stored[name], kept[name]) for name in stored if name not in rounded)
+    model = AutoModelForImageClassification.from_pretrained(whole).eval()
+    model.load_state_dict({name: weight.float() for name, weight in stored.items()}, strict=False)
+    with torch.no_grad():
+        assert torch.equal(logits_of(half, pixels), model(pixels).logits)
+    torch.testing.assert_close(logits_of(half, pixels), logits_of(whole, pixels), atol=1e-2, rtol=1e-2)
+
+
+def test_weights_beyond_half_precision_are_refused():
+    with pytest.raises(ValueError, match="conv.weight holds weights beyond half precision"):
+        half_precision({"conv.weight": torch.full((2, 2), 1e5)})
