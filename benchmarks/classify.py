@@ -6,7 +6,9 @@ python benchmarks/classify.py --output benchmarks/results/classify.json # also w
 
 * tower: the vision tower alone.
 * classifier: the whole model, whose labels are embedded once. "Labels frozen": `freeze_labels` was called, as before
-  a model is put to use; otherwise the text tower is there, and every call makes sure that it has not changed.
+  a model is put to use; otherwise the text tower is there, and every call makes sure that it has not changed. "Folded":
+  `fold_batch_norms` was called besides, as `clef analyze` does; it is measured against the stock tower and against a
+  tower whose batch norms are folded, too.
 * stock: `CLIPModel` with the same towers, given the images and the label texts at every call, as stock zero-shot
   classification does. CLIP's towers only.
 
@@ -103,9 +105,10 @@ def make_stock(case: Case, clef) -> CLIPModel:
 
 def make_variants(case: Case, labels: int, batch: int) -> dict[str, Callable[[], torch.Tensor]]:
     model, tokens = make_models(case, labels)
-    frozen, _ = make_models(case, labels)
-    frozen.freeze_labels()
-    for one in (model, frozen):
+    frozen, folded = (make_models(case, labels)[0] for _ in range(2))
+    for one in (frozen, folded):
+        one.freeze_labels()
+    for one in (model, frozen, folded):
         one.to(memory_format=torch.channels_last)
     pixels = torch.randn(batch, 3, case.image_size, case.image_size)
     tower = frozen.clef.vision_model
@@ -114,6 +117,10 @@ def make_variants(case: Case, labels: int, batch: int) -> dict[str, Callable[[],
         "classifier, labels frozen": lambda: frozen(pixel_values=pixels).logits,
         "classifier": lambda: model(pixel_values=pixels).logits,
     }
+    if folded.fold_batch_norms():
+        folded_tower = folded.clef.vision_model
+        variants["tower, folded"] = lambda: folded_tower(pixel_values=pixels).pooler_output
+        variants["classifier, folded"] = lambda: folded(pixel_values=pixels).logits
     if case.text.model_type == "clip_text_model":
         stock = make_stock(case, model.clef)
         variants["stock"] = lambda: stock(pixel_values=pixels, **tokens).logits_per_image
@@ -134,6 +141,8 @@ def measure(case: Case, labels: int, batch: int) -> dict:
         "images_a_second": {name: batch / median(values) for name, values in seconds.items()},
         "share_of_tower": {name: ratio(seconds, "tower", name) for name in seconds if name.startswith("classifier")},
     }
+    if "classifier, folded" in seconds:
+        measured["share_of_folded_tower"] = ratio(seconds, "tower, folded", "classifier, folded")
     if "stock" in seconds:
         measured["speed_over_stock"] = ratio(seconds, "stock", "classifier, labels frozen")
     return measured
@@ -157,6 +166,8 @@ def main(arguments: list[str] | None = None) -> dict:
             print(f"  {name:28}{value:10.1f} images a second")
         for name, value in case["share_of_tower"].items():
             print(f"  {name + ', of tower':36}{value['median']:10.3f}")
+        if "share_of_folded_tower" in case:
+            print(f"  {'classifier, folded, of folded tower':36}{case['share_of_folded_tower']['median']:10.3f}")
         if "speed_over_stock" in case:
             print(f"  {'speed over stock':36}{case['speed_over_stock']['median']:10.2f}")
     write_result(result, options.output)

@@ -26,6 +26,8 @@ from train_scripts.options import option, parse_options
 from train_scripts.runtime import write_metrics
 from train_scripts.text_projection import refit_text_projection
 
+STAY_WHOLE = ("label_head.", "clef.text_projection.")
+
 
 @dataclass
 class FreezingOptions:
@@ -69,15 +71,15 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
 
 
 def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Matrices and kernels in float16. Vectors stay, as running variances may leave its range; so does the label head,
-    whose embeddings and scales decisions rest on.
+    """Matrices and kernels in float16. Vectors stay, as running variances may leave its range; so do the kept label
+    embeddings and the text projection, which shall give them again when the text tower joins.
 
     Raises:
         ValueError: a weight beyond the range of float16.
     """
     smaller = {}
     for name, weight in weights.items():
-        if weight.is_floating_point() and weight.ndim > 1 and not name.startswith("label_head."):
+        if weight.is_floating_point() and weight.ndim > 1 and not name.startswith(STAY_WHOLE):
             weight = weight.half()
             if not weight.isfinite().all():
                 raise ValueError(f"{name} holds weights beyond half precision: store it in single (half false).")

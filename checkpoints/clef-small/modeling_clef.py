@@ -27,6 +27,7 @@ from .pipeline_clef import FacialBehaviorPipeline  # noqa: F401  so that saving 
 from .relevance_clef import relevance_map  # noqa: F401  likewise
 from .sentence_encoder_clef import NO_TEXT_TOWER, describe_text_tower, load_text_tower
 from .towers_clef import (
+    fold_batch_norms,
     make_tower,
     pool_text,
     pooled_image_features,
@@ -50,6 +51,7 @@ class CLEFPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _folded = False
     # A head loads what another head or the base saved; what only the other has is no error.
     _keys_to_ignore_on_load_unexpected = [r"^label_head\.", r"^image_image_logit_scale$"]
 
@@ -90,6 +92,35 @@ class CLEFPreTrainedModel(PreTrainedModel):
         self.config.text_free = False
         self.train(self.training)
         self._stop_gradients()
+
+    def fold_batch_norms(self) -> int:
+        """Makes a model with a convolutional vision tower quicker, in place: its batch norms become part of the
+        convolutions before them, and its weights lie channels last. Outputs change by rounding alone.
+
+        The model can then be neither trained nor saved; load it again for that.
+
+        Returns:
+            How many batch norms were folded; 0 leaves the model as it was.
+        Raises:
+            ValueError: the model is in training mode.
+        """
+        if self.training:
+            raise ValueError("batch norms are affine in eval mode only: call eval() first.")
+        folded = fold_batch_norms(self.base_model.vision_model)
+        if folded:
+            self.to(memory_format=torch.channels_last)
+            self._folded = self.base_model._folded = True
+        return folded
+
+    def train(self, mode: bool = True):
+        if mode and self._folded:
+            raise ValueError("this model's batch norms are folded for inference: load it again to train it.")
+        return super().train(mode)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any):
+        if self._folded:
+            raise ValueError("this model's batch norms are folded for inference: load it again to save it.")
+        return super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -4,6 +4,7 @@ import inspect
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -71,6 +72,18 @@ def takes_position_interpolation(tower: nn.Module) -> bool:
     return "interpolate_pos_encoding" in inspect.signature(tower.forward).parameters
 
 
+def fold_batch_norms(tower: nn.Module) -> int:
+    """Makes batch norms, which are affine in eval mode, part of the convolutions before them; says how many."""
+    folded = 0
+    for module in tower.modules():
+        # Where a module of transformers has both by these names, one is all that the other is given.
+        convolution, norm = (getattr(module, name, None) for name in ("convolution", "normalization"))
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module.convolution, module.normalization = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+            folded += 1
+    return folded
+
+
 def stop_unused_gradients(vision_model: nn.Module, text_model: nn.Module | None, text_pooling: str) -> None:
     """Sets `requires_grad=False` on what no loss can reach. `text_model`: None where it is left out."""
     for tower in filter(None, (vision_model, text_model)):
@@ -85,6 +98,7 @@ def stop_unused_gradients(vision_model: nn.Module, text_model: nn.Module | None,
 
 
 __all__ = [
+    "fold_batch_norms",
     "make_tower",
     "pool_text",
     "pooled_image_features",

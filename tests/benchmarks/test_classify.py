@@ -22,9 +22,12 @@ def test_the_result_has_every_batch_and_number_of_labels(cases, written, check_r
     found = {(case["name"], case["labels"], case["batch"]) for case in result["cases"]}
     assert found == {(name, labels, batch) for name in cases for labels in (12, 40) for batch in (1, 32)}
     for case in result["cases"]:
-        assert case["share_of_tower"].keys() == {"classifier", "classifier, labels frozen"}
+        assert case["share_of_tower"].keys() - {"classifier, folded"} == {"classifier", "classifier, labels frozen"}
         for share in case["share_of_tower"].values():
             check_ratio(share)
+        convolutional = case["name"] == "face-resnet"
+        assert ("classifier, folded" in case["share_of_tower"]) == convolutional
+        assert ("share_of_folded_tower" in case) == ("tower, folded" in case["images_a_second"]) == convolutional
         assert ("speed_over_stock" in case) == (case["name"] == "ViT-B/16") == ("stock" in case["images_a_second"])
     only = written(classify.main, "--towers", "face-resnet", "--batches", 1, "--rounds", 1)
     assert [(case["labels"], case["batch"], case["rounds"]) for case in only["cases"]] == [(12, 1, 1), (40, 1, 1)]
@@ -42,6 +45,13 @@ def test_variants_classify_the_same_labels(cases):
     ).solution.flatten()
     assert slope > 0
     torch.testing.assert_close(stock * slope + offset, frozen, rtol=0, atol=1e-3)
+
+
+def test_the_folded_classifier_gives_the_same_logits(cases):
+    with torch.inference_mode():
+        variants = make_variants(cases["face-resnet"], 12, 3)
+        for whole, folded in (("tower", "tower, folded"), ("classifier, labels frozen", "classifier, folded")):
+            torch.testing.assert_close(variants[folded](), variants[whole](), atol=1e-5, rtol=1e-5)
 
 
 def test_labels_are_distinct_and_not_more_than_there_are():

@@ -94,6 +94,36 @@ def test_convolutional_features_are_the_towers_own(sentence_config, action_units
     assert torch.equal(model.features(pixel_values, interpolate_pos_encoding=True), expected)
 
 
+@pytest.mark.parametrize("layer_type", ["basic", "bottleneck"])
+def test_folded_batch_norms_change_nothing_but_rounding(sentence_config, action_units, layer_type, tmp_path):
+    config = sentence_config(label_sets=[action_units])
+    config.vision_config.layer_type = layer_type
+    model = CLEFForImageClassification(config).eval()
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    generator = torch.Generator().manual_seed(0)
+    for norm in norms:
+        for tensor, low in ((norm.running_mean, -1.0), (norm.running_var, 0.5), (norm.weight.data, 0.5)):
+            tensor.uniform_(low, 2.0, generator=generator)
+        norm.bias.data.uniform_(-1, 1, generator=generator)
+    pixel_values = torch.randn(2, 3, 40, 40, generator=generator)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+        assert len(norms) > 3 and model.fold_batch_norms() == len(norms)
+        torch.testing.assert_close(model(pixel_values).logits, expected, atol=1e-5, rtol=1e-5)
+    assert model.fold_batch_norms() == 0
+    for spoil in (model.train, model.clef.train, lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match="folded for inference: load it again"):
+            spoil()
+    assert not model.training and not list(tmp_path.iterdir())
+
+
+def test_without_batch_norms_or_in_training_nothing_is_folded(clip_config, action_units, sentence_config):
+    model = CLEFForImageClassification(clip_config(label_sets=[action_units])).eval()
+    assert model.fold_batch_norms() == 0 and model.train().training
+    with pytest.raises(ValueError, match="call eval"):
+        CLEFForImageClassification(sentence_config(label_sets=[action_units])).train().fold_batch_norms()
+
+
 class TowerOutputs(dict):
     def __getattr__(self, name):
         return self[name]
