@@ -24,6 +24,12 @@ _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
+def on_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The numbers on the device; a GPU copies them when it gets there, and nobody waits for it."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def reduce_and_enlarge(pixels: torch.Tensor, factors: np.ndarray, largest: float) -> torch.Tensor:
     """Each view reduced by its factor, from 1 to `largest`, antialiased, and enlarged again (see `resampling`)."""
     height, width = (_chosen_matrices(side, factors, largest, pixels.device) for side in pixels.shape[-2:])
@@ -33,7 +39,7 @@ def reduce_and_enlarge(pixels: torch.Tensor, factors: np.ndarray, largest: float
 def _chosen_matrices(side: int, factors: np.ndarray, largest: float, device: torch.device) -> torch.Tensor:
     smallest = _reduced(side, largest)
     sizes = np.array([_reduced(side, factor) for factor in factors.tolist()])
-    return _all_matrices(side, smallest, device)[torch.from_numpy(sizes - smallest).to(device)]
+    return _all_matrices(side, smallest, device)[on_device(sizes - smallest, device)]
 
 
 def _reduced(side: int, factor: float) -> int:
@@ -73,7 +79,8 @@ def through_jpeg(pixels: torch.Tensor, qualities: np.ndarray) -> torch.Tensor:
     """Each view as a JPEG file of its quality, an integer from 1 to 100, would give it back: 4:2:0, smooth chroma."""
     height, width = pixels.shape[-2:]
     colours = _mix(255 * _eight_bits(pixels), _TO_YCBCR, pixels.device)
-    colours = colours.add_(_column((0.0, 128.0, 128.0), pixels.device)).round_()
+    colours[:, 1:].add_(128)
+    colours.round_()
     padding = (0, -width % 16, 0, -height % 16)
     colours = F.pad(colours, padding, mode="replicate")
     chroma = F.avg_pool2d(colours[:, 1:], 2).round_()
@@ -93,10 +100,6 @@ def _mix(pixels: torch.Tensor, rows: tuple, device: torch.device) -> torch.Tenso
     """A linear map of the three channels, summed one by one: float32 whatever the device's products are made of."""
     red, green, blue = pixels.unbind(1)
     return torch.stack([red * a + green * b + blue * c for a, b, c in rows], dim=1)
-
-
-def _column(values: tuple, device: torch.device) -> torch.Tensor:
-    return torch.tensor(values).to(device)[:, None, None]
 
 
 def _quantised(channels: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
@@ -123,7 +126,7 @@ def _tables(base: str, qualities: np.ndarray, device: torch.device) -> torch.Ten
     table = np.array(base.split(), dtype=np.int64).reshape(8, 8)
     scale = np.where(qualities < 50, 5000 // np.maximum(qualities, 1), 200 - 2 * qualities)
     steps = (table * scale[:, None, None] + 50) // 100
-    return torch.from_numpy(np.clip(steps, 1, 255)).float().to(device)
+    return on_device(np.clip(steps, 1, 255).astype(np.float32), device)
 
 
-__all__ = ["bicubic", "reduce_and_enlarge", "resampling", "through_jpeg", "triangle"]
+__all__ = ["bicubic", "on_device", "reduce_and_enlarge", "resampling", "through_jpeg", "triangle"]

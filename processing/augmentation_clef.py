@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .augmentation_batched_clef import on_device
 from .augmentation_pixels_clef import (
     OCCLUSION_DRAWS,
     SHADING_DRAWS,
@@ -220,7 +221,7 @@ class FaceAugmentation:
         x, y = pixel_centres(width, device), pixel_centres(height, device)
         # Sums of a row term and a column term: a matrix product could round differently from batch to batch.
         columns = (cosine, -sine * height / width, shift_x, sine * width / height, cosine, shift_y)
-        xx, xy, x0, yx, yy, y0 = torch.from_numpy(np.stack(columns)).float()[..., None].to(device)
+        xx, xy, x0, yx, yy, y0 = on_device(np.stack(columns).astype(np.float32), device)[..., None]
         across_x, down_x, across_y, down_y = xx * x, xy * y + x0, yx * x, yy * y + y0
         grid = torch.empty(len(pixels), height, width, 2, device=device)
         torch.add(across_x[:, None, :], down_x[:, :, None], out=grid[..., 0])
@@ -235,7 +236,7 @@ class FaceAugmentation:
             [gain * (1 + self.colour * strength * signed(uniform[name])) for name in ("red", "green", "blue")], axis=1
         )
         if self.brightness or self.contrast or self.colour:
-            pixels.mul_(torch.from_numpy(gains).float()[:, :, None, None].to(device))
+            pixels.mul_(on_device(gains.astype(np.float32), device)[:, :, None, None])
             pixels.add_(per_view(0.5 - 0.5 * contrast, device))
         if self.tone:
             bend = per_view(self.tone * strength * signed(uniform["tone"]), device)

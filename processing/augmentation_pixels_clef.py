@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from .augmentation_batched_clef import reduce_and_enlarge, through_jpeg
+from .augmentation_batched_clef import on_device, reduce_and_enlarge, through_jpeg
 
 # The random numbers that `occlude` and `shade` read, by name.
 _OCCLUDER = ("shape", "area", "aspect", "angle", "x", "y", "red", "green", "blue", "fade", "softness")
@@ -37,7 +37,7 @@ def signed(uniform: np.ndarray) -> np.ndarray:
 
 def per_view(values: np.ndarray, device: torch.device) -> torch.Tensor:
     """(N,) as float32 (N, 1, 1, 1)."""
-    return torch.from_numpy(values).float()[:, None, None, None].to(device)
+    return on_device(values.astype(np.float32), device)[:, None, None, None]
 
 
 def one_by_one(pixels: torch.Tensor) -> bool:
@@ -47,7 +47,7 @@ def one_by_one(pixels: torch.Tensor) -> bool:
 
 def row_numbers(chosen: np.ndarray, device: torch.device) -> torch.Tensor:
     """Of the chosen (N,) views. Numbers, as a device would have to be waited for to count a mask."""
-    return torch.from_numpy(np.flatnonzero(chosen)).to(device)
+    return on_device(np.flatnonzero(chosen), device)
 
 
 def occlude(pixels: torch.Tensor, uniform: dict[str, np.ndarray], chosen: np.ndarray) -> torch.Tensor:
@@ -73,7 +73,7 @@ def occlude(pixels: torch.Tensor, uniform: dict[str, np.ndarray], chosen: np.nda
 
 def pixel_centres(count: int, device: torch.device) -> torch.Tensor:
     """(count,) from -1 to 1, which are the borders."""
-    return torch.from_numpy((2 * np.arange(count) + 1) / count - 1).float().to(device)
+    return on_device(((2 * np.arange(count) + 1) / count - 1).astype(np.float32), device)
 
 
 def _occluder(
@@ -97,7 +97,7 @@ def _occluder(
     across = turned(-np.sin(angle) / half_y, np.cos(angle) / half_y)
     # Distance from the centre, 1 at the edge, for both shapes.
     distance = torch.where(
-        torch.from_numpy(round_ones).to(device)[:, None, None],
+        on_device(round_ones, device)[:, None, None],
         (along * along).add_(across * across).sqrt_(),
         torch.maximum(along.abs(), across.abs()),
     )
@@ -129,7 +129,7 @@ def blur(pixels: torch.Tensor, deviations: np.ndarray, radius: int) -> torch.Ten
     offsets = np.arange(-radius, radius + 1)
     safe = np.maximum(deviations, 1e-3)[:, None]
     weights = np.exp(-0.5 * (offsets / safe) ** 2)
-    weights = torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float().to(pixels.device)
+    weights = on_device((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), pixels.device)
     for dim in (-2, -1):
         padding = (0, 0, radius, radius) if dim == -2 else (radius, radius, 0, 0)
         padded = F.pad(pixels, padding, mode="replicate")
@@ -190,7 +190,7 @@ def add_noise(pixels: torch.Tensor, deviations: np.ndarray, keys: np.ndarray) ->
     noise = np.empty(pixels.shape, dtype=np.float32)
     for row, key in enumerate(keys):
         np.random.Generator(np.random.Philox(key=int(key))).standard_normal(out=noise[row], dtype=np.float32)
-    return pixels.add_(torch.from_numpy(noise).to(pixels.device).mul_(per_view(deviations, pixels.device)))
+    return pixels.add_(on_device(noise, pixels.device).mul_(per_view(deviations, pixels.device)))
 
 
 def add_grain(pixels: torch.Tensor, deviations: np.ndarray, places: np.ndarray) -> torch.Tensor:
@@ -199,7 +199,7 @@ def add_grain(pixels: torch.Tensor, deviations: np.ndarray, places: np.ndarray) 
     field = _grain_field(length, pixels.device)
     starts = (places * (len(field) - length + 1)).astype(np.int64)
     if not one_by_one(pixels):
-        cuts = field.unfold(0, length, 1)[torch.from_numpy(starts).to(pixels.device)]
+        cuts = field.unfold(0, length, 1)[on_device(starts, pixels.device)]
         return pixels.addcmul_(cuts.view_as(pixels), per_view(deviations, pixels.device))
     for row, (start, deviation) in enumerate(zip(starts.tolist(), deviations.tolist(), strict=True)):
         pixels[row].add_(field[start : start + length].view(pixels.shape[1:]), alpha=deviation)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from .tiled_losses_clef import tiled_contrast
+from .tiled_losses_clef import number_ids, tiled_contrast
 
 
 def supervised_contrastive_loss(
@@ -172,9 +172,11 @@ def masked_cross_entropy(
 
 
 def _mean_per_id(rows: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    unique, inverse, counts = ids.unique(return_inverse=True, return_counts=True)
-    sums = rows.new_zeros(len(unique), rows.shape[1]).index_add(0, inverse, rows)
-    return sums / counts[:, None], unique
+    """Each row as the mean of all of its id, and the ids, -1 for all but the first row of each."""
+    numbers, first = number_ids(ids)
+    sums = torch.zeros_like(rows).index_add(0, numbers, rows)
+    counts = torch.zeros_like(ids).index_add(0, numbers, torch.ones_like(ids))
+    return (sums / counts.clamp(min=1)[:, None])[numbers], torch.where(first, ids, -1)
 
 
 def _check_ids(rows: torch.Tensor, ids: torch.Tensor, name: str) -> None:

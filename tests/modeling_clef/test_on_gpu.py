@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining
+from modeling_clef.losses_clef import image_text_contrastive_loss, supervised_contrastive_loss
 from modeling_clef.tiled_losses_clef import tiled_contrast
 
 DEVICE = "cuda"
@@ -36,6 +37,26 @@ def test_the_contrastive_loss_and_its_gradients():
     expected, found = differentiate(rows), differentiate(rows.float().to(DEVICE))
     assert found[:2] == (pytest.approx(expected[0], rel=1e-5), expected[1])
     assert (found[2].cpu().double() - expected[2]).norm() < 1e-4 * expected[2].norm()
+
+
+def test_nobody_waits_for_the_gpu_in_the_losses():
+    """A processor that waits cannot hand over the backward pass while the forward pass runs."""
+    images = F.normalize(torch.randn(64, 16, device=DEVICE), dim=-1).requires_grad_()
+    texts = F.normalize(torch.randn(8, 16, device=DEVICE), dim=-1).requires_grad_()
+    ids, scale = torch.arange(64, device=DEVICE) % 8, torch.tensor(3.0, device=DEVICE, requires_grad=True)
+
+    def step():
+        loss = supervised_contrastive_loss(images, ids, 1 / scale) + image_text_contrastive_loss(
+            images, texts, ids, scale
+        )
+        loss.backward()
+
+    step()  # loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -1,12 +1,14 @@
 """Strips against the whole matrix, written with a mask and torch's own log_softmax, and what they must not hold."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from modeling_clef import tiled_losses_clef
 from modeling_clef.losses_clef import supervised_contrastive_loss
-from modeling_clef.tiled_losses_clef import tiled_contrast
+from modeling_clef.tiled_losses_clef import number_ids, tiled_contrast
 
 
 def plain_contrast(rows, row_ids, columns, column_ids, scale, own=None):
@@ -153,3 +155,34 @@ def test_a_compiled_model_can_hold_it():
     loss, expected = compiled(rows), supervised_contrastive_loss(2 * rows, ids, 0.5)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, rows), torch.autograd.grad(expected, rows))
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_ids_are_numbered_as_unique_does_it(count):
+    ids = torch.randint(-3, 9, (count,), generator=torch.Generator().manual_seed(0))
+    numbers, first = number_ids(ids)
+    distinct, expected = ids.unique(return_inverse=True)
+    assert torch.equal(numbers, expected) and numbers.shape == first.shape == (count,)
+    seen = [i not in ids[:place].tolist() for place, i in enumerate(ids.tolist())]
+    assert first.tolist() == seen and first.sum() == len(distinct)
+
+
+def test_more_groups_than_there_are_change_nothing(monkeypatch):
+    """As on a GPU, which is not asked how many there are."""
+    generator = torch.Generator().manual_seed(1)
+    embeds = torch.nn.functional.normalize(torch.randn(40, 8, generator=generator), dim=-1)
+    ids = torch.randint(-1, 5, (40,), generator=generator)
+
+    def differentiate():
+        leaf = embeds.clone().requires_grad_()
+        total, anchors = tiled_contrast(leaf, ids, leaf, ids, 3.0, own=0)
+        return total, anchors, torch.autograd.grad(total, leaf)[0]
+
+    expected = differentiate()
+    found = tiled_losses_clef._find_groups
+
+    def more(*arguments, **options):
+        return dataclasses.replace(found(*arguments, **options), number=40)
+
+    monkeypatch.setattr(tiled_losses_clef, "_find_groups", more)
+    assert all(torch.equal(a, b) for a, b in zip(differentiate(), expected, strict=True))

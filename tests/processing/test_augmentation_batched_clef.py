@@ -103,3 +103,15 @@ def test_views_on_a_gpu_are_those_on_the_cpu(preset):
     difference = 255 * (found.cpu() - expected).abs()
     assert difference.mean() < 0.2 and difference.flatten(2).mean(-1).max() < 1.5
     assert torch.equal(found, augmentation(images.cuda(), ids, epoch=2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_nobody_waits_for_the_gpu():
+    images, augmentation = (pictures(48, 48, 60) * 255).byte().cuda(), FaceAugmentation.preset("photographs", seed=3)
+    augmentation(images, range(60), epoch=2)  # loads kernels and tables
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        augmentation(images, range(60), epoch=2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
