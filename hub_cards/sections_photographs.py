@@ -36,6 +36,7 @@ def photographs(measured: Measured) -> str | None:
         scores,
         found.get("note"),
         _decisions(found),
+        _named(found),
         _groups(found),
         claims if unverified else None,
     )
@@ -51,6 +52,17 @@ def _decisions(found: dict) -> str | None:
         f"{percent(fitted['precision'])}, recall {percent(fitted['recall'])}, accuracy {percent(fitted['accuracy'])}; "
         f"one threshold fitted on half of the people gives accuracy {percent(half['accuracy'])} on the other half."
     )
+
+
+def _named(found: dict) -> str | None:
+    named = found["labels"].get("happiness", {}).get("named")
+    if not named:
+        return None
+    parts = [
+        f"of {sum(counts.values())} {kind} photographs {', '.join(f'{n} {name}' for name, n in counts.items())}"
+        for kind, counts in named.items()
+    ]
+    return f"Most likely expression: {'; '.join(parts)}."
 
 
 def _groups(found: dict) -> str | None:

@@ -98,7 +98,8 @@ def evaluate_scores(
         usable: (M,) integers, the rows of `photos` that have scores.
 
     Returns:
-        "labels" and "prompts", each by name: see `_measure`, with "decisions" and "groups" beside; and "prompt_mean",
+        "labels" and "prompts", each by name: see `_measure`, with "decisions" and "groups" beside, and of an expression
+        "named", how many smiling and how many neutral photographs are most likely which expression; and "prompt_mean",
         the mean of the prompts' AUROCs and paired accuracies, if there are several.
     """
     positive = np.array([photo.expression == smiling for photo in photos], dtype=bool)
@@ -129,10 +130,20 @@ def evaluate_scores(
         decisions["fitted_on_other_half"] = {"accuracy": other_half}
         part = results["prompts" if score.kind == "prompt" else "labels"]
         part[score.name] = measured([score.values]) | {"decisions": decisions}
+        if score.named is not None:
+            part[score.name]["named"] = {
+                "smiling": _count_names(score.named, positive[usable]),
+                "neutral": _count_names(score.named, ~positive[usable]),
+            }
     prompts = [score.values for score in scores if score.kind == "prompt"]
     if len(prompts) > 1:
         results["prompt_mean"] = measured(prompts)
     return results
+
+
+def _count_names(names: list[str], chosen: np.ndarray) -> dict[str, int]:
+    """How many of the chosen have each name, the most frequent first."""
+    return dict(Counter(name for name, counts in zip(names, chosen, strict=True) if counts).most_common())
 
 
 def _group_values(photos: list[Photo]) -> dict[str, list[str]]:

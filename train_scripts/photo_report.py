@@ -60,6 +60,10 @@ def photo_table(result: dict) -> str:
             cells = f"{_percent(scores.get('precision')):>13}{_percent(scores.get('recall')):>10}"
             at = f" ({scores['threshold']:.3f})" if "threshold" in scores else ""
             lines.append(f"{name:34}{cells}{_percent(scores['accuracy']):>10}   {DECISIONS[way]}{at}")
+    for row in rows.values():
+        for kind, counts in row.get("named", {}).items():
+            named = ", ".join(f"{count} {name}" for name, count in counts.items())
+            lines.append(f"{f'most likely expression of {kind} faces':42}{named}")
     lines.append("")
     lines += [f"not evaluated: {name}: {reason}" for name, reason in result["not_evaluated"].items()]
     for set_name, labels in result["cannot_verify"].items():

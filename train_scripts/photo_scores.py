@@ -23,6 +23,7 @@ class SmileScores:
     decisions: booleans (N,) of ways to decide: "fitted_threshold" (the checkpoint's own), "above_half" (p > .5),
         "most_likely" (the expression of highest probability is happiness).
     threshold: the checkpoint's threshold of the probability, if it has one.
+    named: of an expression's score, what each crop's most likely expression is called.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SmileScores:
     values: np.ndarray
     decisions: dict[str, np.ndarray] = field(default_factory=dict)
     threshold: float | None = None
+    named: list[str] | None = None
 
 
 class Outputs(NamedTuple):
@@ -87,12 +89,14 @@ def label_scores(model, outputs: Outputs) -> tuple[list[SmileScores], dict[str, 
         columns = model.label_slices["expression"]
         happy, neutral = columns.start + labels.index(HAPPINESS), columns.start + labels.index(NEUTRAL)
         probabilities = outputs.probabilities[:, columns].numpy()
+        most_likely = probabilities.argmax(axis=1)
         decisions = {
             "above_half": outputs.probabilities[:, happy].numpy() > 0.5,
-            "most_likely": probabilities.argmax(axis=1) == labels.index(HAPPINESS),
+            "most_likely": most_likely == labels.index(HAPPINESS),
         }
         values = (outputs.logits[:, happy] - outputs.logits[:, neutral]).double().numpy()
-        scores.append(SmileScores(HAPPINESS, "expression", values, decisions))
+        named = [labels[i] for i in most_likely]
+        scores.append(SmileScores(HAPPINESS, "expression", values, decisions, named=named))
     else:
         reasons[HAPPINESS] = "the checkpoint has no expressions happiness and neutral"
     return scores, reasons

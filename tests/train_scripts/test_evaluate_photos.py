@@ -298,6 +298,7 @@ def test_scores_are_the_models_own_logits_and_similarities(model, processor, cro
     happy, neutral = names.index("happiness"), names.index("neutral")
     np.testing.assert_allclose(scores["happiness"].values, expression[:, happy] - expression[:, neutral], atol=1e-5)
     assert np.array_equal(scores["happiness"].decisions["most_likely"], expression.argmax(axis=1) == happy)
+    assert scores["happiness"].named == [names[i] for i in expression.argmax(axis=1)]
     probability = torch.from_numpy(expression).softmax(dim=1)[:, happy].numpy()
     assert np.array_equal(scores["happiness"].decisions["above_half"], probability > 0.5)
 
@@ -411,6 +412,23 @@ def test_the_mean_of_prompts_has_an_interval_of_its_own():
     assert result["prompt_mean"]["auroc_interval"] == pytest.approx([0.5, 0.5])
     assert result["labels"]["AU12"]["auroc_interval"] == result["prompts"]["smiling"]["auroc_interval"]
     assert result["labels"]["AU12"]["decisions"]["fitted_threshold"]["threshold"] == 0.4
+
+
+def test_most_likely_expressions_are_counted_apart_for_smiling_and_neutral_photographs():
+    photos, score = six_people(range(12), kind="expression", name="happiness")
+    score.named = [
+        "neutral",
+        "happiness",
+        "fear",
+        "happiness",
+        "neutral",
+        "neutral",
+    ] * 2  # neutral, smiling, neutral, …
+    usable = np.arange(11)  # without the last smile
+    score.values, score.named = score.values[:11], score.named[:11]
+    row = script.evaluate_scores([score], photos, usable, draws=20)["labels"]["happiness"]
+    assert row["named"] == {"smiling": {"happiness": 4, "neutral": 1}, "neutral": {"neutral": 4, "fear": 2}}
+    assert list(row["named"]["smiling"]) == ["happiness", "neutral"]
 
 
 @pytest.fixture
