@@ -1,7 +1,9 @@
 """What may go wrong in the middle of a run, and what happens then: NaN, SIGTERM, no memory, corrupt images."""
 
+import atexit
 import errno
 import json
+import multiprocessing.util
 import os
 import re
 import signal
@@ -47,6 +49,18 @@ class StopRequest:
 def ignore_sigterm(worker: int) -> None:
     """For loader workers, to which a scheduler sends SIGTERM, too: they have to live until the checkpoint is saved."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def end_workers() -> None:
+    """At exit. After an error its traceback keeps the loaders, whose workers then wait for more to do; a process that
+    has been told to ignore SIGTERM would be joined for ever."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
+# What is registered last runs first: before `multiprocessing.util` joins its processes.
+atexit.register(end_workers)
 
 
 class StepGuard:

@@ -23,7 +23,9 @@ from torch.utils.checkpoint import checkpoint
 def encode_in_chunks(
     encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, chunk: int, module: nn.Module
 ) -> torch.Tensor:
-    """`encode(inputs)`, (N, …) to (N, D), `chunk` rows at a time, recomputed in the backward pass.
+    """`encode(inputs)`, (N, …) to (N, D), at most `chunk` rows at a time, recomputed in the backward pass.
+
+    Chunks differ by one row at most: a batch norm can do little with one that is left over.
 
     Args:
         module: what `encode` runs; its batch norms count a chunk's statistics once, though they see it twice.
@@ -32,10 +34,9 @@ def encode_in_chunks(
     def contexts():
         return nullcontext(), running_statistics_kept(module)
 
+    parts = inputs.tensor_split(max(1, -(-len(inputs) // chunk)))
     # One engine runs nodes in the reverse order of their making: a chunk is done before the one before it begins.
-    return torch.cat(
-        [checkpoint(encode, part, use_reentrant=False, context_fn=contexts) for part in inputs.split(chunk)]
-    )
+    return torch.cat([checkpoint(encode, part, use_reentrant=False, context_fn=contexts) for part in parts])
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def running_statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 def cache_gradients(model: nn.Module, chunk: int) -> bool:
-    """Makes a `CLEFForPreTraining` encode its views `chunk` images at a time. Texts, one an activity, stay whole.
+    """Makes a `CLEFForPreTraining` encode at most `chunk` views at a time. Texts, one an activity, stay whole.
 
     Evaluation and anything else without gradients is as before. Losses gather embeddings across processes as ever.
 

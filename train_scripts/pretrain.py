@@ -118,7 +118,7 @@ def main(options: PretrainingOptions) -> Path:
     )
     if options.cache_chunk and cache_gradients(model, options.cache_chunk):
         accelerator.print(
-            f"cache_chunk: batch norms of the vision tower normalise {options.cache_chunk} views at a time"
+            f"cache_chunk: batch norms of the vision tower normalise at most {options.cache_chunk} views at a time"
         )
     texts = processor(activities=names) if names else processor(text=["a face"])
     crops = FaceCrops(corpus, processor, options.workers)

@@ -39,7 +39,7 @@ def test_cached_chunks_draw_the_same_dropout_again():
 def test_both_stages_run_there_in_bf16_and_go_on_from_a_checkpoint(flags, launch, tmp_path):
     flags = [*flags, "--mixed_precision", "bf16", "--log_steps", 1, "--checkpoint_steps", 2, "--workers", 1]
     flags += ["--augment_on", "device", "--augmentation_preset", "photographs"]
-    stage1 = ["pretrain", *flags, "--output", tmp_path / "pretrained", "--cache_chunk", 5]
+    stage1 = ["pretrain", *flags, "--output", tmp_path / "pretrained", "--cache_chunk", 4]
     done = launch(*stage1, "--max_steps", 3)
     assert "on cuda, precision bf16" in done.stdout
     done = launch(*stage1, "--max_steps", 4, "--resume", "true")
