@@ -30,7 +30,8 @@ clef-small: setup
 	.venv/bin/python train_scripts/real_faces.py train_scripts/recipes/real_faces_small.yaml
 
 # What training, classifying, loading and CPU inference cost, each against a baseline measured beside it: half an
-# hour on two cores. benchmarks/render.py and video.py need the face model besides.
+# hour on two cores. benchmarks/render.py and video.py need the face model besides,
+# gpu_step.py a GPU.
 BENCHMARKS := pretrain_step classify data_loading loss_memory cpu_inference
 bench: setup
 	set -e; for name in $(BENCHMARKS); do \

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -34,17 +35,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPVisionConfig
 
 from benchmarks.loss_memory import CONTRASTS, loss_and_gradients, make_embeddings
 from benchmarks.machine import at_least_one, describe_machine, median, ratio, seconds_side_by_side, write_result
-from benchmarks.pretrain_step import Case, make_batch, make_model
+from benchmarks.pretrain_step import Case, cases, make_batch, make_model
 from modeling_clef.towers_clef import pool_text, pooled_image_features
 from processing.prompts_clef import ACTIVITIES, activity_text
 from train_scripts.gradient_cache import cache_gradients
 from train_scripts.options import TrainingOptions
 from train_scripts.runtime import make_optimizer
-from train_scripts.towers import tiny_tokenizer
 
 # Dense bf16, TFLOP/s, from the vendor's data sheets.
 PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0}
@@ -52,14 +51,7 @@ CHUNK, KERNELS = 512, 12
 
 
 def make_case(batch: int) -> Case:
-    tokenizer = tiny_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        eos_token_id=tokenizer.sep_token_id,
-        bos_token_id=tokenizer.cls_token_id,
-        pad_token_id=0,
-    )
-    return Case("ViT-B/16", batch, 224, CLIPVisionConfig(patch_size=16), text, 77, False, 4)
+    return replace(next(case for case in cases() if case.name == "ViT-B/16"), batch=batch, rounds=4)
 
 
 class Encoders:
@@ -87,33 +79,30 @@ class Encoders:
         self.model.zero_grad()
 
     def step(self, batch: dict) -> None:
-        with self.autocast():
-            loss = self.model(**batch).loss
-        loss.backward()
+        self._backward(batch)
         self.model.zero_grad()
 
     def with_optimizer(self, batch: dict) -> None:
-        with self.autocast():
-            loss = self.model(**batch).loss
-        loss.backward()
+        self._backward(batch)
         torch.nn.utils.clip_grad_norm_(self.training, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
+    def _backward(self, batch: dict) -> None:
+        with self.autocast():
+            loss = self.model(**batch).loss
+        loss.backward()
+
 
 def make_device_batch(case: Case, device: torch.device) -> dict[str, torch.Tensor]:
     """As `pretrain_step.make_batch`, with pixels in bf16 that the device draws."""
-    batch = {name: tensor.to(device) for name, tensor in make_batch(_without_pixels(case)).items()}
+    batch = {name: tensor.to(device) for name, tensor in make_batch(replace(case, image_size=1)).items()}
     generator = torch.Generator(device).manual_seed(0)
     shape = (case.batch, 2, 3, case.image_size, case.image_size)
     pixels = torch.empty(shape, dtype=torch.bfloat16, device=device)
     for start in range(0, case.batch, CHUNK):
         pixels[start : start + CHUNK].normal_(generator=generator)
     return batch | {"pixel_values": pixels}
-
-
-def _without_pixels(case: Case) -> Case:
-    return Case(case.name, case.batch, 1, case.vision, case.text, case.longest_text, case.frozen_text, case.rounds)
 
 
 def open_clip_step(case: Case, device: torch.device) -> Callable[[dict], None] | None:
@@ -142,11 +131,17 @@ def forward_flops(case: Case) -> tuple[float, float]:
     with torch.device("meta"):
         model = make_model(case)
         pixels = torch.empty(1, 3, case.image_size, case.image_size)
-    batch = {name: tensor.to("meta") for name, tensor in make_batch(_without_pixels(case)).items()}
+    batch = {name: tensor.to("meta") for name, tensor in make_batch(replace(case, image_size=1)).items()}
     with torch.no_grad(), FlopCounterMode(display=False) as image:
         model.clef.vision_model(pixel_values=pixels)
     tokens = batch["input_ids"].numel() * sum(p.numel() for p in model.clef.text_model.encoder.parameters())
     return float(image.get_total_flops()), 2.0 * tokens
+
+
+def step_flops(case: Case) -> float:
+    """Forward and backward of both encoders on a batch, whose backward costs twice their forward."""
+    image, texts = forward_flops(case)
+    return 3 * (2 * case.batch * image + texts)
 
 
 def synchronised(function: Callable[[], object], device: torch.device) -> Callable[[], None]:
@@ -186,8 +181,7 @@ def measure_variants(case: Case, device: torch.device, peak: float | None) -> di
     }
     runs = {name: synchronised(lambda step=step: step(batch), device) for name, step in steps.items() if step}
     seconds = seconds_side_by_side(runs, case.rounds, calls=2, title="variants")
-    image_flops, text_flops = forward_flops(case)
-    flops = 3 * (2 * case.batch * image_flops + text_flops)
+    flops, image_flops = step_flops(case), forward_flops(case)[0]
     result = {"batch": case.batch, "rounds": case.rounds, "gigaflops_an_image_forward": image_flops / 1e9}
     result["variants"] = {
         name: speed_of(median(seconds[name]), 2 * case.batch, None if name == "open_clip" else flops, peak)
@@ -237,10 +231,8 @@ def measure_batch(encoders: Encoders, case: Case, peak: float | None) -> dict:
     batch, device = make_device_batch(case, encoders.device), encoders.device
     step, seconds = synchronised(lambda: encoders.with_optimizer(batch), device), []
     gigabytes = peak_gigabytes(lambda: seconds.append(seconds_of(step)), device)
-    image_flops, text_flops = forward_flops(case)
-    flops = 3 * (2 * case.batch * image_flops + text_flops)
     memory = {"gigabytes": gigabytes, "gigabytes_of_pixels": batch["pixel_values"].nbytes / 1e9}
-    return {"batch": case.batch} | speed_of(seconds[0], 2 * case.batch, flops, peak) | memory
+    return {"batch": case.batch} | speed_of(seconds[0], 2 * case.batch, step_flops(case), peak) | memory
 
 
 def seconds_of(step: Callable[[], None]) -> float:

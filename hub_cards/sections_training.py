@@ -95,17 +95,14 @@ def comparison(measured: Measured) -> str | None:
     if len(rows) < 2:
         return None
     lines = []
-    for fraction, row in rows["clef"].items():
-        if fraction not in rows["stage2"]:
-            continue
-        other = rows["stage2"][fraction]
+    for fraction in [fraction for fraction in rows["clef"] if fraction in rows["stage2"]]:
+        row, other = rows["clef"][fraction], rows["stage2"][fraction]
         share = "all" if fraction == "all" else f"{100 * float(fraction):g} %"
         for key, title in (("au_f1", "AU F1"), ("au_auroc", "AU AUROC"), ("expression_accuracy", "expression")):
             gain = 100 * (row[key] - other[key])
             cells = [share, f"{row['labelled_frames']:,}", title, percent(row[key]), percent(other[key])]
-            lines.append(
-                [*cells, f"{round(gain, 1) + 0.0:+.1f}"]
-            )  # 0.0 is added as -0.0 would say that something is lost
+            # 0.0 is added as -0.0 would say that something is lost.
+            lines.append([*cells, f"{round(gain, 1) + 0.0:+.1f}"])
     text = "Test people, percent, one seed; a negative gain means that stage 1 does not help there."
     head = ["labels", "frames", "figure", ARMS["clef"], ARMS["stage2"], "gain"]
     return paragraphs("## Does stage 1 help?", f"{text} {found.get('note', '')}".strip(), table(head, lines))

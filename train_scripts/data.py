@@ -142,25 +142,39 @@ class Draws(torch.utils.data.Dataset):
         return {"crops": crops, "rows": np.array(rows), "epoch": epochs[0], "step": steps[0], "corrupt": corrupt}
 
 
-class PretrainingCollator:
-    """Two augmented views an image, and the batch's activity texts, each once.
+class Collator:
+    """Views of a batch's crops, and what they are to be taken for: `targets(rows)`, of each stage's own kind.
 
     Args:
         augment: `(crops, rows, epoch, step, views) -> (N, views, 3, H, W)` in [0, 1], e.g. a RampedAugmentation.
+    """
+
+    def __init__(self, processor: CLEFProcessor, augment: Callable):
+        self.processor, self.augment = processor, augment
+
+    def __call__(self, batch: dict) -> dict:
+        return {"pixel_values": self.views(batch), **self.targets(batch["rows"])}
+
+    def augmented(self, batch: dict, views: int) -> torch.Tensor:
+        """(N, views, 3, H, W), normalised, where the crops are."""
+        drawn = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=views)
+        return self.processor.image_processor.normalize_pixels(drawn)
+
+
+class PretrainingCollator(Collator):
+    """Two augmented views an image, and the batch's activity texts, each once.
+
+    Args:
         activity_ids: long (rows of the corpus,), -1 where the activity is unknown.
         texts: `input_ids` and `attention_mask` of the activity texts, row i describing activity i.
     """
 
     def __init__(self, processor: CLEFProcessor, augment: Callable, activity_ids: np.ndarray, texts: dict):
-        self.processor, self.augment = processor, augment
+        super().__init__(processor, augment)
         self.activity_ids, self.texts = torch.as_tensor(activity_ids), texts
 
-    def __call__(self, batch: dict) -> dict:
-        return {"pixel_values": self.views(batch), **self.targets(batch["rows"])}
-
     def views(self, batch: dict) -> torch.Tensor:
-        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=2)
-        return self.processor.image_processor.normalize_pixels(views)
+        return self.augmented(batch, views=2)
 
     def targets(self, rows: np.ndarray) -> dict:
         activity_ids = self.activity_ids[rows]
@@ -175,19 +189,15 @@ class PretrainingCollator:
         }
 
 
-class ClassificationCollator:
+class ClassificationCollator(Collator):
     """One augmented view an image, and its labels, float (rows of the corpus, K) with NaN for unknown."""
 
     def __init__(self, processor: CLEFProcessor, augment: Callable, labels: np.ndarray):
-        self.processor, self.augment = processor, augment
+        super().__init__(processor, augment)
         self.labels = torch.as_tensor(labels, dtype=torch.float32)
 
-    def __call__(self, batch: dict) -> dict:
-        return {"pixel_values": self.views(batch), **self.targets(batch["rows"])}
-
     def views(self, batch: dict) -> torch.Tensor:
-        views = self.augment(batch["crops"], batch["rows"], batch["epoch"], batch["step"], views=1)[:, 0]
-        return self.processor.image_processor.normalize_pixels(views)
+        return self.augmented(batch, views=1)[:, 0]
 
     def targets(self, rows: np.ndarray) -> dict:
         return {"labels": self.labels[rows]}
@@ -206,7 +216,7 @@ class WithRows:
 class WithoutViews:
     """A collator that leaves the views to `ViewsOnDevice`, and hands on what they are made of."""
 
-    def __init__(self, collator: Callable):
+    def __init__(self, collator: Collator):
         self.collator = collator
 
     def __call__(self, batch: dict) -> dict:
@@ -217,7 +227,7 @@ class WithoutViews:
 class ViewsOnDevice:
     """Batches whose views the training device makes, so that the processor's cores need not keep up with it."""
 
-    def __init__(self, loader: DataLoader, collator: Callable, device: torch.device):
+    def __init__(self, loader: DataLoader, collator: Collator, device: torch.device):
         self.loader, self.collator, self.device = loader, collator, device
 
     def __iter__(self) -> Iterator[dict]:
@@ -228,7 +238,7 @@ class ViewsOnDevice:
 
 
 def make_loader(
-    crops: FaceCrops, sampler: FaceBatchSampler, collator: Callable, workers: int, device: torch.device | None = None
+    crops: FaceCrops, sampler: FaceBatchSampler, collator: Collator, workers: int, device: torch.device | None = None
 ) -> Iterable[dict]:
     """Batches of `collator`, with "rows" and "corrupt" as `WithRows` gives them.
 

@@ -38,6 +38,8 @@ class FreezingOptions:
     def __post_init__(self):
         if not self.checkpoint or not self.output:
             raise ValueError("expected a run folder as the first argument and --output FOLDER.")
+        if not Path(self.checkpoint, "config.json").is_file():
+            raise ValueError(f"{self.checkpoint!r} holds no run: expected the folder that finetune.py wrote to.")
 
 
 def write_text_free(run: Path, target: Path, validation: Dataset | None = None, half: bool = False, **metrics) -> Path:

@@ -73,3 +73,8 @@ def test_half_precision_halves_the_file_and_rounds_nothing_but_weights(run, pixe
 def test_weights_beyond_half_precision_are_refused():
     with pytest.raises(ValueError, match="conv.weight holds weights beyond half precision"):
         half_precision({"conv.weight": torch.full((2, 2), 1e5)})
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no run: expected the folder that finetune.py wrote to"):
+        FreezingOptions(checkpoint=str(tmp_path), output=str(tmp_path / "frozen"))
