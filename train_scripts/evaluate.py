@@ -85,6 +85,7 @@ def evaluate_checkpoint(
     seed: int = 0,
     progress: bool = True,
     features: Features | None = None,
+    validation_logits: np.ndarray | None = None,
     predictions_folder: Path | None = None,
     fold: int | None = None,
     identity: bool = True,
@@ -101,6 +102,7 @@ def evaluate_checkpoint(
         test: frames to score. None: the validation frames are scored, with nothing that was fitted on them and without
             identity probe.
         features: `extract_features` of the test frames, if at hand.
+        validation_logits: `predict_logits` of the validation frames, if at hand.
         predictions_folder: where predictions.parquet, and of test frames results.json and results.csv with 95 %
             intervals, are written, if anywhere; `fold` is noted in them.
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
@@ -119,8 +121,11 @@ def evaluate_checkpoint(
     run = {"batch_size": batch_size, "device": device, "num_workers": num_workers, "progress": progress}
     label_sets = (model.config.label_sets or []) if hasattr(model, "clef") and hasattr(model, "set_labels") else []
     if label_sets:
-        corpora = {"validation": validation} | ({} if test is None else {"test": test})
-        parts = {split: (corpus, predict_logits(model, corpus, processor, **run)) for split, corpus in corpora.items()}
+        if validation_logits is None:
+            validation_logits = predict_logits(model, validation, processor, **run)
+        parts = {"validation": (validation, validation_logits)}
+        if test is not None:
+            parts["test"] = test, predict_logits(model, test, processor, **run)
         predictions = fitted_predictions(label_sets, parts, fold)
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:

@@ -251,21 +251,7 @@ def main(options: FinetuningOptions) -> Path:
         elif options.epoch_scores:
             epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
         merge_adapters(inner)
-        validation = scored.score(lambda parts: evaluate_checkpoint(inner, processor, parts["validation"], None, **run))
-        scores = validation
-        if options.test:
-            scores = scored.score(
-                lambda parts: evaluate_checkpoint(
-                    inner,
-                    processor,
-                    parts["validation"],
-                    parts["test"],
-                    **run,
-                    predictions_folder=folder if options.predictions else None,
-                    fold=options.corpus_options.get("fold"),
-                    identity=options.identity_probe,
-                )
-            )
+        validation, scores = scored.score(lambda parts: _final_scores(inner, processor, parts, options, folder, run))
         if options.text_free:
             inner.freeze_labels()
             inner.config.text_config._name_or_path = ""  # a folder of this machine
@@ -288,6 +274,28 @@ def main(options: FinetuningOptions) -> Path:
         )
     accelerator.end_training()
     return folder
+
+
+def _final_scores(model, processor, parts: dict, options: FinetuningOptions, folder: Path, run: dict):
+    """Scores of the validation subjects without anything fitted on them, and of the test subjects if they are wanted
+    (else the same again). The validation frames are read once for both."""
+    validation = parts["validation"]
+    logits = predict_logits(model, validation, processor, **run)
+    alone = evaluate_checkpoint(model, processor, validation, None, validation_logits=logits, **run)
+    if not options.test:
+        return alone, alone
+    tested = evaluate_checkpoint(
+        model,
+        processor,
+        validation,
+        parts["test"],
+        **run,
+        validation_logits=logits,
+        predictions_folder=folder if options.predictions else None,
+        fold=options.corpus_options.get("fold"),
+        identity=options.identity_probe,
+    )
+    return alone, tested
 
 
 def _fit_linear_head(model, processor, labelled, validation, run: dict) -> dict:
