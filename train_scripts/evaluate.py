@@ -53,6 +53,7 @@ class EvaluationOptions(CorpusOptions):
     )
     predictions: bool = option(False, "also write predictions.parquet, from which compare.py works")
     output: str | None = option(None, "folder of metrics.json; default: the run folder")
+    mirror: bool = option(False, "average each face with its mirror image; what is fitted is for that")
     batch_size: int = option(256, "images at a time")
     workers: int = option(0, "processes that decode images")
     device: str | None = option(None, "where to run; default: the GPU if there is one")
@@ -86,6 +87,7 @@ def evaluate_checkpoint(
     progress: bool = True,
     features: Features | None = None,
     validation_logits: np.ndarray | None = None,
+    mirror: bool = False,
     predictions_folder: Path | None = None,
     fold: int | None = None,
     identity: bool = True,
@@ -103,6 +105,7 @@ def evaluate_checkpoint(
             identity probe.
         features: `extract_features` of the test frames, if at hand.
         validation_logits: `predict_logits` of the validation frames, if at hand.
+        mirror: average the logits of each frame with those of its mirror image.
         predictions_folder: where predictions.parquet, and of test frames results.json and results.csv with 95 %
             intervals, are written, if anywhere; `fold` is noted in them.
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
@@ -122,10 +125,10 @@ def evaluate_checkpoint(
     label_sets = (model.config.label_sets or []) if hasattr(model, "clef") and hasattr(model, "set_labels") else []
     if label_sets:
         if validation_logits is None:
-            validation_logits = predict_logits(model, validation, processor, **run)
+            validation_logits = predict_logits(model, validation, processor, mirror=mirror, **run)
         parts = {"validation": (validation, validation_logits)}
         if test is not None:
-            parts["test"] = test, predict_logits(model, test, processor, **run)
+            parts["test"] = test, predict_logits(model, test, processor, mirror=mirror, **run)
         predictions = fitted_predictions(label_sets, parts, fold)
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:
@@ -263,11 +266,17 @@ def main(options: EvaluationOptions) -> dict:
         test,
         seed=options.seed,
         features=features,
+        mirror=options.mirror,
         predictions_folder=output if options.predictions else None,
         fold=corpus_options.get("fold"),
         **run,
     )
-    result["data"] |= {"corpus": name, "corpus_options": corpus_options, "split": options.split}
+    result["data"] |= {
+        "corpus": name,
+        "corpus_options": corpus_options,
+        "split": options.split,
+        "mirror": options.mirror,
+    }
     if options.probe_fractions:
         train = load_corpus(name, root=root, split="train", **corpus_options)
         result["linear_probe"] = _probes(options, model, processor, train, validation, test, features, run)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from train_scripts.predict import image_logits, mirrored_embeds
+from train_scripts.predict import image_embeds, image_logits
 
 # What a posed smile shows. AU12 makes it; AU6 and AU25 usually come with it.
 SMILE_ACTION_UNITS = ("AU12", "AU6", "AU25")
@@ -46,7 +46,7 @@ class Outputs(NamedTuple):
 def run_model(model, processor, crops: np.ndarray, mirror: bool = True, batch_size: int = 128) -> Outputs:
     """Outputs on the CPU for uint8 crops (N, S, S, 3), the model in eval mode and on its own device.
 
-    `mirror`: average each image with its mirror image, as `predict.mirrored_embeds` and `predict.image_logits` do.
+    `mirror`: average each face with its mirror image, as `predict.image_embeds` and `predict.image_logits` do.
 
     Raises:
         ValueError: no crops. FloatingPointError: embeddings or logits that are not finite.
@@ -59,7 +59,7 @@ def run_model(model, processor, crops: np.ndarray, mirror: bool = True, batch_si
     for start in range(0, len(crops), batch_size):
         pixels = processor(images=list(crops[start : start + batch_size]))["pixel_values"]
         pixels = pixels.to(parameter.device, parameter.dtype)
-        embeds.append((mirrored_embeds(base, pixels) if mirror else base.image_embeds(pixels)).cpu())
+        embeds.append(image_embeds(base, pixels, mirror).cpu())
         if _label_sets(model):
             logits.append(image_logits(model, pixels, mirror).cpu())
     embeds, logits = torch.cat(embeds), torch.cat(logits) if logits else None

@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from modeling_clef.mirror_clef import mean_with_mirror_image
 from modeling_clef.towers_clef import pooled_image_features
 from train_scripts.data import DECODING_ERRORS
 
@@ -93,24 +94,15 @@ def predict_logits(
 
 
 def image_logits(model, pixel_values: torch.Tensor, mirror: bool = False) -> torch.Tensor:
-    """(N, K) float32 uncalibrated logits of a CLEFForImageClassification in eval mode.
-
-    With `mirror` they are those of `mirrored_embeds`; with a linear head, those of the mean of both images' features.
-    """
-    if not mirror:
-        return model(pixel_values=pixel_values).logits.float()
-    if model.config.head == "linear":
-        features = (model.features(pixel_values) + model.features(pixel_values.flip(-1))) / 2
-        return model.label_head.linear_logits(features)
-    label_embeds = model.label_head.embed_names(model.clef)
-    return model.label_head.similarity_logits(mirrored_embeds(model.clef, pixel_values), label_embeds)
+    """(N, K) float32 uncalibrated logits of a CLEFForImageClassification in eval mode; with `mirror` each image's mean
+    with its mirror image's."""
+    return mean_with_mirror_image(lambda pixels: model(pixel_values=pixels).logits.float(), pixel_values, mirror)
 
 
-def mirrored_embeds(clef, pixel_values: torch.Tensor) -> torch.Tensor:
-    """(N, D) float32, L2-normalised: the mean of the embeddings of each image and of its mirror image."""
-    return torch.nn.functional.normalize(
-        clef.image_embeds(pixel_values) + clef.image_embeds(pixel_values.flip(-1)), dim=-1
-    )
+def image_embeds(clef, pixel_values: torch.Tensor, mirror: bool = False) -> torch.Tensor:
+    """(N, D) float32, L2-normalised; with `mirror` of each image's mean with its mirror image's."""
+    embeds = mean_with_mirror_image(clef.image_embeds, pixel_values, mirror)
+    return torch.nn.functional.normalize(embeds, dim=-1) if mirror else embeds
 
 
 def _run(

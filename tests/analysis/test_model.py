@@ -50,6 +50,20 @@ def test_probabilities_are_those_of_the_model_as_saved(checkpoint, options, size
     assert classifier.probabilities(crops[:0]).shape == (0, 4)
 
 
+def test_a_face_is_averaged_with_its_mirror_image(checkpoint):
+    model, processor = trained(checkpoint), AutoProcessor.from_pretrained(checkpoint).image_processor
+    size = processor.size["height"]
+    crops = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    mirrored = np.ascontiguousarray(crops[:, :, ::-1])
+    with torch.no_grad():
+        both = [model(processor(list(some), return_tensors="pt")["pixel_values"]).logits for some in (crops, mirrored)]
+        expected = model.probabilities((both[0] + both[1]) / 2).numpy()
+    classifier = FaceClassifier("tiny", model, processor, EYES_NOSE_1, mirror=True)
+    np.testing.assert_allclose(classifier.probabilities(crops), expected, atol=2e-6)
+    plain = FaceClassifier("tiny", trained(checkpoint), processor, EYES_NOSE_1)
+    assert abs(plain.probabilities(crops) - expected).max() > 1e-4
+
+
 def test_the_digest_is_of_the_weights_as_saved(checkpoint):
     """Two checkpoints that differ in what batch normalisation has seen are two checkpoints."""
     processor = AutoProcessor.from_pretrained(checkpoint).image_processor

@@ -44,7 +44,7 @@ def test_probabilities_agree_and_threads_do_not_disturb_each_other(both):
 
 
 def test_an_analysis_says_what_ran_it(both, detector, tmp_path, make_block_picture, monkeypatch):
-    monkeypatch.setattr("analysis.run.load_classifier", lambda model, labels, device, backend: both[backend == "onnx"])
+    monkeypatch.setattr("analysis.run.load_classifier", lambda *arguments: both[arguments[3] == "onnx"])
     path = tmp_path / "two.png"
     Image.fromarray(make_block_picture(red=(10, 20), blue=(90, 30))).save(path)
     found = {name: analyze(path, detector=detector, device="cpu", backend=name) for name in ("torch", "onnx")}

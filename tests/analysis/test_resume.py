@@ -243,6 +243,7 @@ def test_two_runs_do_not_write_one_table(run, sources, tmp_path):
         ({"every": 2}, "choice of frames"),
         ({"labels": ["a big smile"]}, "columns"),
         ({"max_faces": 1}, "choice of frames"),
+        ({"mirror": True}, "choice of mirroring"),
     ],
 )
 def test_a_run_goes_on_with_the_same_settings_only(run, sources, tmp_path, many_parts, monkeypatch, options, what):

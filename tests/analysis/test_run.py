@@ -325,6 +325,7 @@ def test_what_columns_mean_lies_in_the_file_and_beside_it(run, clip, tmp_path):
     )
     assert about["model"]["crop_recipe"] == "eyes-nose-1" and len(about["model"]["weights_sha256"]) == 64
     assert about["model"]["label_groups"][0]["thresholds"] == [0.433, 0.343] and about["settings"]["every"] == 2
+    assert about["model"]["mirror"] is False
     assert about["versions"]["torch"] == torch.__version__ and about["detector"]["name"] == "BlockDetector"
     (source,) = about["sources"]
     assert (source["source"], source["status"], source["frames"]) == (str(clip), "done", 12)

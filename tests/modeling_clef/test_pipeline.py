@@ -172,6 +172,17 @@ def test_fewer_faces_and_labels(find, photo):
             find(photo, detector=detector, **{option: 0})
 
 
+@torch.no_grad()
+def test_a_face_is_averaged_with_its_mirror_image(find, model, folder, photo):
+    crops = [align_face(photo, points, 48) for points in POINTS]
+    processor = AutoProcessor.from_pretrained(folder).image_processor
+    pixels = processor(crops, return_tensors="pt")["pixel_values"]
+    logits = (model(pixels).logits + model(pixels.flip(-1)).logits) / 2
+    found = find(crops, aligned=True, mirror=True)
+    for (face,), values in zip(found, model.probabilities(logits).tolist(), strict=True):
+        assert scores([face], "expression")[0]["sadness"] == pytest.approx(values[3])
+
+
 @pytest.mark.parametrize("text_free", [False, True])
 def test_labels_of_ones_own(model, folder, tokenizer, photo, tmp_path, monkeypatch, text_free):
     tower = tmp_path / "tower"

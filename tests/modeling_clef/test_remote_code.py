@@ -24,6 +24,7 @@ CODE = {
     "label_head_clef.py",
     "label_sets_clef.py",
     "losses_clef.py",
+    "mirror_clef.py",
     "modeling_clef.py",
     "outputs_clef.py",
     "pipeline_clef.py",

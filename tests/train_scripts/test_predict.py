@@ -11,7 +11,7 @@ from modeling_clef import CLEFForImageClassification, build_label_set
 from modeling_clef.calibration_clef import calibrated_probabilities
 from processing import CLEFImageProcessor
 from train_scripts.options import TrainingOptions
-from train_scripts.predict import extract_features, image_logits, mirrored_embeds, predict, predict_logits
+from train_scripts.predict import extract_features, image_embeds, image_logits, predict, predict_logits
 from train_scripts.towers import make_model, make_processor
 
 SIZE = 16
@@ -155,7 +155,7 @@ def test_with_its_mirror_image_a_face_scores_as_its_mirror_image_does(head):
         mean = (embeds[0] + embeds[1]) / 2
     torch.testing.assert_close(logits, mirrored)
     assert (logits - plain).abs().max() > 1e-4
-    torch.testing.assert_close(mirrored_embeds(model.clef, pixels), mean / mean.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(image_embeds(model.clef, pixels, mirror=True), mean / mean.norm(dim=1, keepdim=True))
     symmetric = pixels + pixels.flip(-1)
     with torch.no_grad():
         torch.testing.assert_close(image_logits(model, symmetric, mirror=True), image_logits(model, symmetric))
