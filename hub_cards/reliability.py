@@ -11,7 +11,7 @@ PICTURE = "calibration.png"
 BINS = 15
 PREDICTED = "predicted class"
 INK, FAINT, AFTER, BEFORE = "#1f2933", "#7b8794", "#2563a8", "#d9822b"
-STAGES = {"ece": ("uncalibrated", BEFORE), "ece_calibrated": ("with temperatures", AFTER)}
+STAGES = {"ece": ("uncalibrated", BEFORE), "ece_calibrated": ("calibrated", AFTER)}
 
 Bins = dict[str, dict[str, list[list[float]]]]
 

@@ -103,7 +103,7 @@ def _who_was_scored(measured: Measured) -> str:
         text += " There was no test split: nothing was fitted on these people, though an epoch may have been chosen."
     else:
         others = count(fitted["subjects"], "other person", "other people")
-        text += f" Thresholds and temperatures were fitted on {others}."
+        text += f" Thresholds and calibration were fitted on {others}."
     if results is None:
         return text + " No intervals over people were computed: small differences mean nothing."
     return f"{text} In brackets 95 % intervals by bootstrap over people."
@@ -225,7 +225,7 @@ def _single_label_table(measured: Measured, name: str) -> str:
 
 def calibration(measured: Measured, picture: str | None) -> str | None:
     """Expected calibration errors, and the picture's file name if there is one."""
-    rows = []
+    rows, answers = [], []
     for label_set in measured.label_sets:
         scores, found = measured.scores(label_set["name"]), measured.results_of(label_set["name"])
         key = "mean_ece" if label_set["problem_type"] == "multi_label_classification" else "ece"
@@ -234,13 +234,18 @@ def calibration(measured: Measured, picture: str | None) -> str | None:
             before, after = (found["pooled"]["calibration"][stage] for stage in ("ece", "ece_calibrated"))
         if before is not None:
             rows.append([label_set["name"].replace("_", " "), percent(before), percent(after)])
+        if scores.get("accuracy_calibrated") is not None:
+            what, right = label_set["name"].replace("_", " "), percent(scores["accuracy_calibrated"])
+            answers.append(f" The most probable {what} is right in {right} % of the frames.")
     if not rows:
         return None
     text = (
         "Expected calibration error, percent: the mean distance of probability and frequency, in fifteen bins of "
-        "equally many frames. Temperatures were fitted on the validation people."
+        "equally many frames. Temperatures and biases were fitted on the validation people, and hold where labels are "
+        "about as frequent as among them."
     )
-    head = ["label set", "uncalibrated", "with temperatures"]
+    text += "".join(answers)
+    head = ["label set", "uncalibrated", "calibrated"]
     plot = f"![Frequency against probability of each label]({picture})" if picture else None
     return paragraphs("## Calibration", text, table(head, rows), plot)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 BINS = 15
 # Beyond these a logit says nothing at all, or everything.
@@ -45,48 +46,60 @@ def fit_temperatures(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     return temperatures, biases
 
 
-def fit_softmax_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of a single-label set, softmax(logits / temperature), that minimises the log loss.
+def fit_softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Bias-corrected temperature scaling of a single-label set (Alexandari et al. 2020): softmax(logits / temperature +
+    biases).
+
+    Without biases, a network trained on balanced classes would go on naming rare ones as often as frequent ones. They
+    have a normal prior of variance 1 (ours), which matters only where a class has a handful of frames.
 
     Args:
         logits: (N, K) uncalibrated.
         labels: (N, K) one-hot; a row with a NaN is unknown and left out.
 
     Returns:
-        NaN if no row is known.
+        temperature, and biases (K,), float64, whose mean over the classes that occur is 0. NaN for a class without
+        frame; all NaN if fewer than two classes occur.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     logits, labels = _checked(logits, labels)
     known = ~np.isnan(labels).any(axis=1)
-    logits, labels = logits[known], labels[known]
-    if not len(logits):
-        return float("nan")
+    biases = np.full(logits.shape[1], np.nan)
+    occur = labels[known].any(axis=0)
+    if occur.sum() < 2:
+        return float("nan"), biases
+    x, targets = logits[known][:, occur], labels[known][:, occur]
 
-    def loss(slope):
-        z = slope[0] * logits
-        z = z - z.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(z).sum(axis=1, keepdims=True))
-        probabilities = np.exp(z - log_sum)
-        value = -(labels * (z - log_sum)).sum(axis=1).mean()
-        return value, np.array([((probabilities - labels) * logits).sum(axis=1).mean()])
+    def loss(weights):
+        z = weights[0] * x + weights[1:]
+        log_probabilities = z - logsumexp(z, axis=1, keepdims=True)
+        error = (np.exp(log_probabilities) - targets) / len(x)
+        value = -(targets * log_probabilities).sum() / len(x) + (weights[1:] ** 2).sum() / (2 * len(x))
+        return value, np.array([(error * x).sum(), *(error.sum(axis=0) + weights[1:] / len(x))])
 
-    return float(1 / minimize(loss, [1.0], jac=True, method="L-BFGS-B", bounds=[SLOPES]).x[0])
+    start, bounds = [1.0, *np.zeros(occur.sum())], [SLOPES, *[(None, None)] * occur.sum()]
+    slope, *fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    biases[occur] = fitted - np.mean(fitted)
+    return float(1 / slope), biases
 
 
 def calibrate_label_set(label_set: dict, logits: np.ndarray, labels: np.ndarray) -> None:
-    """Fits `temperatures` (and in a multi-label set `calibration_biases`) and keeps them in the label set.
+    """Fits `temperatures` and `calibration_biases` and keeps them in the label set.
 
     What cannot be fitted keeps the values that the label set came with, or 1 and 0. Arguments as in
     `fit_temperatures`.
     """
     count = len(label_set["labels"])
-    before = np.array(label_set.get("temperatures") or [1.0] * count)
     if label_set["problem_type"] == "single_label_classification":
-        fitted = np.full(count, fit_softmax_temperature(logits, labels))
+        temperature, biases = fit_softmax(logits, labels)
+        temperatures = np.full(count, temperature)
     else:
-        biases_before = np.array(label_set.get("calibration_biases") or [0.0] * count)
-        fitted, biases = fit_temperatures(logits, labels)
-        label_set["calibration_biases"] = np.where(np.isnan(biases), biases_before, biases).tolist()
-    label_set["temperatures"] = np.where(np.isnan(fitted), before, fitted).tolist()
+        temperatures, biases = fit_temperatures(logits, labels)
+    for key, fitted, default in (("temperatures", temperatures, 1.0), ("calibration_biases", biases, 0.0)):
+        before = np.array(label_set.get(key) or [default] * count)
+        label_set[key] = np.where(np.isnan(fitted), before, fitted).tolist()
 
 
 def without_calibration(label_set: dict) -> dict:

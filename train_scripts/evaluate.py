@@ -237,7 +237,7 @@ def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
     for saved, fitted in zip(config["label_sets"], label_sets, strict=True):
         saved |= {key: fitted[key] for key in FITTED if fitted.get(key) is not None}
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    partial.write_text(json.dumps(config, indent=2) + "\n")
     partial.replace(path)
 
 

@@ -11,7 +11,7 @@ from train_scripts.thresholds import fit_thresholds
 
 
 def fit_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarray) -> None:
-    """Fits temperatures, then thresholds of the calibrated probabilities, and keeps them in the label sets.
+    """Fits temperatures and biases, then thresholds of the calibrated probabilities, and keeps them in the label sets.
 
     A label that has no positive frame here keeps the threshold that it came with; for temperatures see
     `calibrate_label_set`.
@@ -33,8 +33,9 @@ def score_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndar
 
     "mean_f1" and "f1" are at the thresholds, "…_at_half" at .5 of the uncalibrated probabilities. Calibration keeps
     the order of frames, so AUROC and average precision ("ap", beside its "base_rate") are the same with it and without.
-    "ece": expected calibration error (15 bins of equally many frames) uncalibrated, "ece_calibrated" with the
-    temperatures; of a single-label set that of the predicted class.
+    "ece": expected calibration error (15 bins of equally many frames) uncalibrated, "ece_calibrated" calibrated; of a
+    single-label set that of the predicted class. Of a single-label set "accuracy" and what belongs to it are of the
+    uncalibrated answers, as papers report them, "accuracy_calibrated" is of the calibrated ones.
 
     Args:
         logits, labels: as in `fit_label_sets`.
@@ -76,14 +77,19 @@ def _multi_label(
 def _single_label(label_set: dict, plain: np.ndarray, calibrated: np.ndarray | None, labels: np.ndarray) -> dict:
     full = single_label_scores(plain, labels)
     scores = {k: full[k] for k in ("accuracy", "macro_f1", "uar", "confusion", "known", "unknown")}
-    unknown = np.isnan(labels).any(axis=1)
-    hits = np.where(unknown, np.nan, labels[np.arange(len(labels)), plain.argmax(axis=1)])
-    scores["ece"] = expected_calibration_error(plain.max(axis=1), hits)
+    scores["ece"] = _error_of_answers(plain, labels)
     if calibrated is not None:
-        scores["ece_calibrated"] = expected_calibration_error(calibrated.max(axis=1), hits)
+        scores["accuracy_calibrated"] = single_label_scores(calibrated, labels)["accuracy"]
+        scores["ece_calibrated"] = _error_of_answers(calibrated, labels)
     counts = [sum(row) for row in full["confusion"]]
     scores["labels"] = _by_label(label_set["labels"], f1=full["f1"], recall=full["recall"], frames=counts)
     return scores
+
+
+def _error_of_answers(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    unknown = np.isnan(labels).any(axis=1)
+    hits = np.where(unknown, np.nan, labels[np.arange(len(labels)), probabilities.argmax(axis=1)])
+    return expected_calibration_error(probabilities.max(axis=1), hits)
 
 
 def _is_multi_label(label_set: dict) -> bool:

@@ -9,9 +9,12 @@ def score_table(result: dict) -> str:
     sets = {name: scores for name, scores in result.items() if isinstance(scores, dict) and "labels" in scores}
     for set_name, scores in sets.items():
         if "accuracy" in scores:
+            decided = scores.get("accuracy_calibrated")
             lines.append(
-                f"{set_name}: accuracy {_percent(scores['accuracy'])}, macro F1 {_percent(scores['macro_f1'])}, "
-                f"UAR {_percent(scores['uar'])} ({scores['known']} frames, {scores['unknown']} unknown left out)"
+                f"{set_name}: accuracy {_percent(scores['accuracy'])}"
+                f"{'' if decided is None else f' (calibrated {_percent(decided)})'}, "
+                f"macro F1 {_percent(scores['macro_f1'])}, UAR {_percent(scores['uar'])} "
+                f"({scores['known']} frames, {scores['unknown']} unknown left out)"
             )
             lines += [
                 f"  {label:28}{row['frames']:>9}   F1 {_percent(row['f1']):>5}   recall {_percent(row['recall']):>5}"

@@ -56,6 +56,9 @@ def full_scores(predictions: Predictions, fitted: bool) -> dict[str, dict]:
             _take_over(scores[name], counted)
             for label, values in counted["labels"].items():
                 _take_over(scores[name]["labels"][label], values)
+            if scores[name].get("accuracy_calibrated") is not None:  # of the frames with a face; wrong in all others
+                everyone = frames_of(predictions, name, np.zeros(len(faces), dtype=np.int64)).known.sum()
+                scores[name]["accuracy_calibrated"] *= scores[name]["known"] / everyone
     return scores
 
 

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from train_scripts.calibration import (
     calibrate_label_set,
     expected_calibration_error,
-    fit_softmax_temperature,
+    fit_softmax,
     fit_temperatures,
     without_calibration,
 )
@@ -62,18 +62,46 @@ def test_separable_and_senseless_logits_stay_finite():
     assert temperatures[1] == pytest.approx(100)  # logits that rank the wrong way round say nothing
 
 
-def test_recovers_the_temperature_of_a_softmax():
+def test_recovers_temperature_and_biases_of_a_softmax():
     random = np.random.default_rng(0)
     logits = random.normal(0, 3, (20000, 4))
-    scaled = np.exp(logits / 2.5)
+    true = np.array([1.5, 0.0, -0.5, -1.0])
+    scaled = np.exp(logits / 2.5 + true)
     classes = (scaled.cumsum(axis=1) / scaled.sum(axis=1, keepdims=True) < random.random((20000, 1))).sum(axis=1)
     labels = np.eye(4)[classes]
     labels[:100] = np.nan
-    assert fit_softmax_temperature(logits, labels) == pytest.approx(2.5, rel=0.05)
+    temperature, biases = fit_softmax(logits, labels)
+    assert temperature == pytest.approx(2.5, rel=0.05)
+    np.testing.assert_allclose(biases, true, atol=0.08)
     moved = logits.copy()
     moved[:100] = 1e3
-    assert fit_softmax_temperature(moved, labels) == fit_softmax_temperature(logits, labels)
-    assert np.isnan(fit_softmax_temperature(logits[:100], labels[:100]))
+    same = fit_softmax(moved, labels)
+    assert same[0] == temperature and np.array_equal(same[1], biases)
+    assert np.isnan([fit_softmax(logits[:100], labels[:100])[0], *fit_softmax(logits[:100], labels[:100])[1]]).all()
+
+
+def test_a_softmax_fit_has_no_better_neighbour():
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(0, 2, (40, 3)), np.eye(3)[random.choice(3, 40, p=[0.7, 0.25, 0.05])]
+    temperature, biases = fit_softmax(logits, labels)
+    fitted = np.array([1 / temperature, *biases])
+
+    def loss(weights):
+        z = weights[0] * logits + weights[1:]
+        likelihood = (z * labels).sum(axis=1) - np.log(np.exp(z).sum(axis=1))
+        return -likelihood.sum() + (weights[1:] ** 2).sum() / 2
+
+    assert all(loss(fitted) <= loss(fitted + step) for step in random.normal(0, 0.02, (200, 4)))
+
+
+def test_classes_that_do_not_occur_get_no_bias():
+    random = np.random.default_rng(2)
+    logits = random.normal(0, 2, (200, 4))
+    labels = np.eye(4)[random.choice([0, 2], 200, p=[0.8, 0.2])]
+    temperature, biases = fit_softmax(logits, labels)
+    assert np.isfinite(temperature) and np.isnan(biases[[1, 3]]).all() and biases[0] == -biases[2] > 0
+    one = np.eye(4)[np.zeros(200, dtype=int)]
+    assert np.isnan([fit_softmax(logits, one)[0], *fit_softmax(logits, one)[1]]).all()
 
 
 def test_a_label_set_keeps_what_could_not_be_fitted():
@@ -89,10 +117,29 @@ def test_a_label_set_keeps_what_could_not_be_fitted():
     assert without_calibration(label_set)["temperatures"] is None and label_set["temperatures"] is not None
 
 
-def test_a_softmax_shares_one_temperature_and_has_no_biases():
-    label_set = {"labels": ["a", "b"], "problem_type": "single_label_classification"}
-    calibrate_label_set(label_set, np.random.default_rng(0).normal(size=(50, 2)), np.eye(2)[np.arange(50) % 2])
-    assert len(set(label_set["temperatures"])) == 1 and "calibration_biases" not in label_set
+def test_a_softmax_shares_one_temperature():
+    label_set = {"labels": ["a", "b", "c"], "problem_type": "single_label_classification"}
+    label_set["calibration_biases"] = [0.0, 0.0, 0.3]
+    logits = np.random.default_rng(0).normal(size=(50, 3))
+    calibrate_label_set(label_set, logits, np.eye(3)[np.arange(50) % 5 // 4])
+    assert len(set(label_set["temperatures"])) == 1
+    frequent, rare, absent = label_set["calibration_biases"]
+    assert frequent > 0 > rare and absent == 0.3
+
+
+def test_rare_classes_are_named_as_often_as_they_occur():
+    """A network trained on balanced classes, and frames of which one class is most."""
+    random = np.random.default_rng(3)
+    classes = random.choice(3, 20000, p=[0.8, 0.15, 0.05])
+    logits = np.eye(3)[classes] * 2 + random.gumbel(size=(20000, 3))
+    labels = np.eye(3)[classes]
+    label_set = {"labels": ["a", "b", "c"], "problem_type": "single_label_classification"}
+    calibrate_label_set(label_set, logits, labels)
+    z = logits / np.array(label_set["temperatures"]) + np.array(label_set["calibration_biases"])
+    probabilities = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities.mean(axis=0), labels.mean(axis=0), atol=2e-3)
+    hits = [(values.argmax(axis=1) == classes).mean() for values in (logits, z)]
+    assert hits[1] > hits[0] + 0.01
 
 
 def test_calibration_error_by_hand():

@@ -91,7 +91,9 @@ def test_the_script_scores_a_run_folder(run_folder, model, processor, corpora):
     assert evaluation["data"]["scored"] == {"frames": 32, "subjects": 2}
     assert evaluation["data"]["thresholds_from"] == {"frames": 16, "subjects": 1}
     assert {"mean_f1", "mean_f1_at_half", "mean_auroc"} < set(evaluation["action_units"])
-    assert {"accuracy", "macro_f1", "uar", "ece", "ece_calibrated"} < set(evaluation["expression"])
+    assert {"accuracy", "macro_f1", "uar", "accuracy_calibrated", "ece", "ece_calibrated"} < set(
+        evaluation["expression"]
+    )
     assert {"ap", "base_rate", "ece", "ece_calibrated"} < set(evaluation["action_units"]["labels"]["AU12"])
     assert set(evaluation["linear_probe"]) == {"0.25", "0.5"}
     assert set(evaluation["linear_probe"]["0.5"]["action_units"]) == {"mean_f1", "mean_f1_at_half", "mean_auroc"}

@@ -139,6 +139,19 @@ def test_frames_without_a_face_count(found):
         assert scores["expression"]["accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize("found", [None, [i % 3 > 0 for i in range(40)]])
+def test_calibrated_answers_are_counted_as_the_others_are(found):
+    data = corpus(found=found)
+    sets, biases = label_sets(), np.array([0.0, 1.5, -1.5])
+    sets[1] |= {"temperatures": [1.0] * 3, "calibration_biases": biases.tolist()}
+    predictions = gather_predictions(sets, {"test": (data, logits_of(data))})
+    scores = full_scores(predictions, fitted=True)["expression"]
+    predictions.logits[:, 2:] += biases
+    assert scores["accuracy_calibrated"] == pytest.approx(by_hand(predictions, [0.5, 0.5])[1])
+    assert scores["accuracy_calibrated"] != pytest.approx(scores["accuracy"])
+    assert "accuracy_calibrated" not in full_scores(predictions, fitted=False)["expression"]
+
+
 def test_nothing_is_fitted_on_frames_without_a_face():
     found = [i % 2 == 0 for i in range(40)]
     data = corpus(found=found)
