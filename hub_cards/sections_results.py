@@ -236,7 +236,10 @@ def calibration(measured: Measured, picture: str | None) -> str | None:
             rows.append([label_set["name"].replace("_", " "), percent(before), percent(after)])
         if scores.get("accuracy_calibrated") is not None:
             what, right = label_set["name"].replace("_", " "), percent(scores["accuracy_calibrated"])
-            answers.append(f" The most probable {what} is right in {right} % of the frames.")
+            answers.append(
+                f" The most probable {what} is then right in {right} % of the frames; its scores above are of "
+                "uncalibrated answers, as papers report them."
+            )
     if not rows:
         return None
     text = (

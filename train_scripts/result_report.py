@@ -173,7 +173,7 @@ def _calibration_text(calibration: dict) -> str:
         f"{percent(calibration['ece'])} % uncalibrated"
     )
     if calibration["ece_calibrated"] is not None:
-        text += f", {percent(calibration['ece_calibrated'])} % with the temperatures fitted on validation subjects"
+        text += f", {percent(calibration['ece_calibrated'])} % calibrated on validation subjects"
     return escape(text + ".")
 
 

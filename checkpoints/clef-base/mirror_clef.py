@@ -6,7 +6,7 @@ import torch
 
 
 def mean_with_mirror_image(
-    function: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor, mirror: bool = True
+    function: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor, mirror: bool
 ) -> torch.Tensor:
     """The mean of `function` over the images (N, C, H, W) and their mirror images; without `mirror`, of the images."""
     values = function(pixel_values)
