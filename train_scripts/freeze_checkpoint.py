@@ -55,6 +55,7 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
         ValueError: the run has no labels.
     """
     model = CLEFForImageClassification.from_pretrained(run).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     processor = CLEFProcessor.from_pretrained(run)
     if validation is not None:
         metrics["text_projection"] = refit_text_projection(model, processor, validation)
