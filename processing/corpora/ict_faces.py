@@ -84,6 +84,7 @@ class FaceRenderer:
         neutral = geometry.neutral.copy()
         modes = geometry.modes.reshape(len(geometry.modes), -1)
         neutral[:own] += (identity.coefficients[: len(modes)] @ modes).reshape(-1, 3)
+        neutral += np.float32(identity.lip_fullness) * geometry.lip_fullness
         if variation.rest:
             rest = resting_weights(identity.rest, geometry.shape_names)
             add_shapes(neutral, rest, geometry.starts, geometry.indices, geometry.deltas)

@@ -9,6 +9,7 @@ import numpy as np
 
 from processing.corpora.ict_accessories import CURTAIN_TRIANGLES, CURTAIN_VERTICES, FRAME_TRIANGLES, FRAME_VERTICES
 from processing.corpora.ict_expression import shape_names
+from processing.corpora.ict_lips import fullness_shape
 from processing.corpora.ict_model import FaceModel
 from processing.corpora.ict_raster import EYE, PLAIN, SKIN, rasterize, seen_from, vertex_normals
 
@@ -67,7 +68,8 @@ class FaceGeometry:
             seen through the mouth; `hair_triangles`, `frame_triangles`: (T,) bool.
         shape_names, starts, indices, deltas: sparse blend shapes as `ict_raster.add_shapes` takes them.
         eye_units: for each eyeball (M, 3) directions of its vertices from its centre.
-        texels: (V, 2) texture coordinates. landmarks: (68,) vertex numbers. parts: `Parts`.
+        lip_fullness: (V, 3), see `ict_lips`. texels: (V, 2) texture coordinates. landmarks: (68,) vertex numbers.
+        parts: `Parts`.
     """
 
     def __init__(self, model: FaceModel):
@@ -82,6 +84,7 @@ class FaceGeometry:
         self.texels = ((plane - [TEXTURE_LEFT, TEXTURE_BOTTOM]) / TEXEL).astype(np.float32)
         self.plane = plane
         self.lip_weights = self._lip_weights()
+        self.lip_fullness = fullness_shape(self.neutral, self.parts.skin, self.landmarks)
         self.eye_units = [self._eye_units(vertices) for vertices in self.parts.eyes]
         self._look_around()
 
@@ -209,7 +212,7 @@ class FaceGeometry:
         # What lies behind the lips is judged with the mouth open, and added parts are outside.
         self.ambient[self.parts.socket] = 0.25
         self.ambient[self.parts.gums] = np.clip((self.neutral[self.parts.gums, 2] - 5) / 8, 0.08, 0.5)
-        self.ambient[self.parts.teeth] = np.clip((self.neutral[self.parts.teeth, 2] - 5) / 5, 0.1, 0.75)
+        self.ambient[self.parts.teeth] = np.clip((self.neutral[self.parts.teeth, 2] - 5) / 5, 0.1, 0.9)
         outside = np.concatenate([self.parts.curtain, self.parts.frame])
         self.ambient[outside] = 0.9
         inside = np.concatenate([self.parts.socket, self.parts.gums, self.parts.teeth])

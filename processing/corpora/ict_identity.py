@@ -46,6 +46,7 @@ class Identity:
     lipstick: np.ndarray  # (3,) linear, the lips' colour with make-up
     lip_strength: float
     lip_gap: float  # centimetres between the lips at rest
+    lip_fullness: float  # by how much of their height the lips are higher than the model's modes make them
     sclera: float  # brightness
     iris: np.ndarray  # (3,) linear
     iris_radius: float  # sine of its angle on the eyeball
@@ -140,7 +141,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         lipstick=linear(painted if made_up else lips),
         lip_strength=uniform(0.35, 0.95),
         lip_gap=uniform(0.06, 0.14) if rng.random() < 0.15 else uniform(0.0, 0.05),
-        sclera=uniform(0.55, 0.85),
+        sclera=uniform(0.42, 0.72),
         iris=linear(iris * uniform(0.7, 1.2)),
         iris_radius=uniform(0.37, 0.43),
         pupil_radius=uniform(0.12, 0.22),
@@ -172,6 +173,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         frame_power=float(rng.choice([2.0, 2.5, 3.5])),
         frame_thickness=uniform(0.09, 0.22),
         frame_colour=linear(np.array(((0.1, 0.1, 0.1), (0.35, 0.22, 0.14), (0.6, 0.56, 0.5)))[rng.integers(3)]),
+        lip_fullness=uniform(-0.35, 0.8),
     )
 
 

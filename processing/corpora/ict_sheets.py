@@ -31,7 +31,7 @@ from processing.corpora.sheets import grid
 LEVELS = (1.5, 3.0, 4.5)
 # What makes a person besides the traits that a switch of `Variation` covers.
 UNSWITCHED_TRAITS = (
-    *("coefficients", "skin", "lips", "lip_strength", "lip_gap"),
+    *("coefficients", "skin", "lips", "lip_strength", "lip_gap", "lip_fullness"),
     *("sclera", "iris", "iris_radius", "pupil_radius"),
 )
 

@@ -75,7 +75,7 @@ def _part_colours(geometry, identity, scalp, coarse, makeup) -> tuple[np.ndarray
     colours[parts.curtain], gloss[parts.curtain] = hair[parts.curtain], 0.1
     colours[parts.socket], gloss[parts.socket] = (0.16, 0.035, 0.03), 0.05
     colours[parts.gums], gloss[parts.gums] = (0.45, 0.14, 0.13), 0.3
-    shade = rng.uniform(0.5, 0.8)
+    shade = rng.uniform(0.5, 0.9)
     colours[parts.teeth], gloss[parts.teeth] = np.array([1.0, 0.95, rng.uniform(0.72, 0.92)]) * shade, 0.25
     for vertices in parts.eyes:
         colours[vertices] = np.array([1.0, 0.95, 0.92]) * identity.sclera
