@@ -91,6 +91,15 @@ def test_closed_lips_stay_closed(renderer, fullness):
         assert made.action_units[0, COLUMN["AU25"]] == 0, number
 
 
+def test_a_person_has_the_lips_of_the_identity(renderer):
+    def lips(fullness):
+        person = renderer.person(identity(3, lip_fullness=fullness, lip_gap=0.0), Variation.none())
+        return heights(person.neutral[renderer.geometry.landmarks])
+
+    own = heights(renderer.geometry.neutral[renderer.geometry.landmarks])
+    np.testing.assert_allclose(lips(FULL) - lips(0.0), FULL * own, rtol=0.1)
+
+
 def test_people_differ_in_it():
     drawn = np.array([identity(number).lip_fullness for number in range(200)])
     assert THIN <= drawn.min() < -0.25 and 0.7 < drawn.max() <= FULL
