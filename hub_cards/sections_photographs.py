@@ -5,8 +5,8 @@ from hub_cards.measured import Measured
 
 PHOTOGRAPH_SETS = {"london": "Face Research Lab London Set, DeBruine & Jones 2017, CC BY 4.0"}
 LOOKED_AT = (
-    "The renderer owes its fuller lips and lighter teeth to a look at what an earlier network mistook in this set: other "
-    "photographs may be read less well."
+    "The renderer owes its fuller lips and lighter teeth to a look at what an earlier network mistook in this set: "
+    "other photographs may be read less well."
 )
 
 
@@ -26,8 +26,8 @@ def photographs(measured: Measured) -> str | None:
     counts = f"{data['usable']} of {data['photos']} photographs of {data['people']} people"
     text = (
         f"Smiling against neutral, {counts} ({name}), percent, with 95 % intervals by bootstrap over people. Nothing "
-        "was fitted on them, and they chose between no networks. *Own pair*: the smiling photograph scores above the same "
-        "person's neutral one."
+        "was fitted on them, and they chose between no networks. *Own pair*: the smiling photograph scores above the "
+        "same person's neutral one."
     )
     if data["set"] == "london" and measured.corpus == "ict_facekit":
         text += f" {LOOKED_AT}"

@@ -23,7 +23,7 @@ def json_attribute(value) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * round(float(value), 4):.0f} %"  # rounded first as downloads are, so that both say the same
 
 
 def problem(sentence: str) -> str:

@@ -12,7 +12,7 @@ from clef_space import pictures
 from clef_space.about import read_metrics
 from clef_space.labels import Label, anatomical, labels_of
 from clef_space.limits import Deadline, Gate, Refused, read_words
-from clef_space.parts import bar, bars, spotlight
+from clef_space.parts import bar, bars, percent, spotlight
 from clef_space.pictures import decode_data_url, forget, held, read_picture
 from clef_space.recogniser import model_of_card
 from clef_space.videos import Tracks, overlap
@@ -117,6 +117,11 @@ def test_labels_come_from_upper_face_to_lower():
     first, second = labels_of(Config, {"AU1": ("inner brow raiser", "up")})
     assert (first.name, first.threshold, first.is_action_unit) == ("inner brow raiser", 0.3, True)
     assert (second.name, second.threshold, second.is_action_unit) == ("joy", None, False)
+
+
+@pytest.mark.parametrize("probability", [0.00502, 0.00498, 0.12504, 0.5, 1.0])
+def test_percentages_are_those_of_the_numbers_offered_for_download(probability):
+    assert percent(np.float32(probability)) == f"{100 * round(probability, 4):.0f} %"
 
 
 def test_a_bar_escapes_what_it_shows():
