@@ -59,13 +59,14 @@ def rendered(face_model_root):
     from processing.corpora.ict_identity import sample_identity
     from processing.corpora.ict_model import load_face_model
     from processing.corpora.ict_nuisance import Variation, sample_clip_nuisances, sample_session
+    from processing.corpora.random_streams import IDENTITY, random_generator
 
     renderer, rng = FaceRenderer(load_face_model(face_model_root)), np.random.default_rng(5)
     switches = ("background", "placement", "occluders", "exposure", "greyscale", "blur", "noise", "jpeg")
     variation = Variation.of(dict.fromkeys(switches, False))
     parts = []
-    for _ in range(12):
-        person = renderer.person(sample_identity(rng), variation)
+    for number in range(12):
+        person = renderer.person(sample_identity(random_generator(5, IDENTITY, number)), variation)
         poses = sample_clip_nuisances(rng, sample_session(rng), 4, variation)
         yaw, roll = np.array([-50, -20, 10, 35]) + rng.uniform(-10, 10, 4), rng.uniform(-20, 20, 4)
         shown = [
