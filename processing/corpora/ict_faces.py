@@ -8,6 +8,7 @@ import numpy as np
 
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, COLUMN, resolve_conflicts
 from processing.corpora.ict_accessories import hang_hair, place_frame, raise_hair, scalp_weights
+from processing.corpora.ict_contact import UPPER_LIDS, light_into_mouth, light_under_lid
 from processing.corpora.ict_expression import lips_part, resting_weights, shape_weights
 from processing.corpora.ict_geometry import TEXEL, FaceGeometry
 from processing.corpora.ict_identity import Identity
@@ -191,7 +192,9 @@ class FaceRenderer:
         attributes = buffers["attributes"]
         for eye, unit in zip(geometry.parts.eyes, geometry.eye_units, strict=True):
             attributes[eye, 3:5] = _gaze_direction(unit, nuisance.gaze)
+        attributes[:, 5] = geometry.ambient
         attributes[:, 6] = geometry.light_visibility(rotation.T @ lights[0])
+        self._shade_contacts(vertices, points, gap)
         identity = person.identity
         picture, alpha = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         shade(
@@ -222,6 +225,13 @@ class FaceRenderer:
         exposure = nuisance.exposure * (0.30 / brightness) ** 0.45 * 0.95
         faces.images[index] = develop(picture, nuisance, exposure)
         faces.alpha[index] = (alpha * 255 + 0.5).astype(np.uint8)
+
+    def _shade_contacts(self, vertices, points, gap: float) -> None:
+        parts, light = self.geometry.parts, self._buffers["attributes"][:, 5:7]
+        for eye, lid in zip(parts.eyes, UPPER_LIDS, strict=True):
+            light[eye] *= light_under_lid(vertices[eye], points[list(lid)])[:, None]
+        for inside in (parts.teeth, parts.gums, parts.socket):
+            light[inside] *= np.float32(light_into_mouth(gap))
 
     def _project(self, person, points, nuisance, rotation, size):
         """Fills screen positions and depths; returns (landmarks, box) in pixels of the aligned crop."""
@@ -273,7 +283,6 @@ class FaceRenderer:
             "attributes": np.empty((count, 8), np.float32),
         }
         self._buffers["attributes"][:, 3:5] = self.geometry.texels
-        self._buffers["attributes"][:, 5] = self.geometry.ambient
 
 
 def renderer_sources() -> list[Path]:

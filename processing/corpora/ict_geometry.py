@@ -6,8 +6,10 @@ Lengths are centimetres in the model's axes: x to the subject's left, y up, z ou
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from processing.corpora.ict_accessories import CURTAIN_TRIANGLES, CURTAIN_VERTICES, FRAME_TRIANGLES, FRAME_VERTICES
+from processing.corpora.ict_contact import LOWER_LIDS, UPPER_LIDS, lash_line, lid_curve, lip_seam
 from processing.corpora.ict_expression import shape_names
 from processing.corpora.ict_lips import fullness_shape
 from processing.corpora.ict_model import FaceModel
@@ -27,7 +29,7 @@ _MOUTH_INSIDE = ("M_GumsTongue", "M_Teeth")
 _SOCKET = slice(11248, 13294)  # of the official mesh: the bag behind the lips
 CLOSING_SHAPE = "mouthClose"  # no AU moves it; it shuts the lips of a resting face
 EYEBALL_SIZE = 0.96
-LASH_LENGTH = 0.45
+LASH_LENGTH, LOWER_LASH_LENGTH = 0.45, 0.12  # shares of the model's
 _LIGHT_DIRECTIONS = 40
 _SHADOW_SOFTNESS = 14.0
 
@@ -68,8 +70,9 @@ class FaceGeometry:
             seen through the mouth; `hair_triangles`, `frame_triangles`: (T,) bool.
         shape_names, starts, indices, deltas: sparse blend shapes as `ict_raster.add_shapes` takes them.
         eye_units: for each eyeball (M, 3) directions of its vertices from its centre.
-        lip_fullness: (V, 3), see `ict_lips`. texels: (V, 2) texture coordinates. landmarks: (68,) vertex numbers.
-        parts: `Parts`.
+        lip_fullness: (V, 3), see `ict_lips`; lip_seam, lash_line: (V,), see `ict_contact`.
+        texels: (V, 2) texture coordinates. landmarks: (68,) vertex numbers.
+        parts: `Parts`. lash_roots: the skin vertex that each vertex of the lashes moves with.
     """
 
     def __init__(self, model: FaceModel):
@@ -85,6 +88,8 @@ class FaceGeometry:
         self.plane = plane
         self.lip_weights = self._lip_weights()
         self.lip_fullness = fullness_shape(self.neutral, self.parts.skin, self.landmarks)
+        self.lip_seam = lip_seam(self.neutral, self.parts.skin, self.landmarks)
+        self.lash_line = lash_line(self.neutral, self.parts.skin, self.landmarks)
         self.eye_units = [self._eye_units(vertices) for vertices in self.parts.eyes]
         self._look_around()
 
@@ -139,11 +144,18 @@ class FaceGeometry:
         self.frame_triangles = mask(nothing, frame_too=True)
 
     def _trim_lashes(self) -> None:
-        """Lashes of the model are solid sheets; drawn at full length they look like paint."""
-        lids, lashes = self.neutral[self.parts.skin], self.neutral[self.parts.lashes]
-        near = lids[(np.abs(lids[:, 1] - 3.4) < 2) & (lids[:, 2] > 7)]
-        roots = near[np.argmin(((lashes[:, None] - near[None]) ** 2).sum(axis=-1), axis=1)]
-        self.neutral[self.parts.lashes] = roots + LASH_LENGTH * (lashes - roots)
+        """Lashes of the model are solid sheets; drawn at full length they look like paint. Being shorter they cannot
+        move as the model's do: they go where the lid goes that they stand on (`lash_roots`)."""
+        lashes, marks = self.neutral[self.parts.lashes], self.neutral[self.landmarks]
+        curves = [np.concatenate([lid_curve(marks, lid) for lid in lids]) for lids in (UPPER_LIDS, LOWER_LIDS)]
+        distances = [np.linalg.norm(lashes[:, None] - curve, axis=-1) for curve in curves]
+        upper, lower = (curve[away.argmin(axis=1)] for curve, away in zip(curves, distances, strict=True))
+        hang = (distances[1].min(axis=1) < distances[0].min(axis=1))[:, None]
+        roots, length = np.where(hang, lower, upper), np.where(hang, LOWER_LASH_LENGTH, LASH_LENGTH)
+        self.neutral[self.parts.lashes] = roots + length * (lashes - roots)
+        lids = self.parts.skin[self.neutral[self.parts.skin, 2] > 7]
+        self.lash_roots = lids[cKDTree(self.neutral[lids]).query(roots)[1]]
+        self.modes[:, self.parts.lashes] = self.modes[:, self.lash_roots]
 
     def _shapes(self, model: FaceModel) -> None:
         number = np.full(len(model.neutral), -1)
@@ -155,11 +167,13 @@ class FaceGeometry:
         starts, indices, deltas = [0], [], []
         for name in self.shape_names:
             shape = model.sparse_expressions[name]
-            rows = number[shape.indices]
-            large = (rows >= 0) & (np.linalg.norm(shape.values, axis=1) > 0.004)
-            indices.append(rows[large])
-            deltas.append(shape.values[large])
-            starts.append(starts[-1] + int(large.sum()))
+            rows, moved = number[shape.indices], np.zeros((len(self.model_vertices), 3), dtype=np.float32)
+            moved[rows[rows >= 0]] = shape.values[rows >= 0]
+            moved[self.parts.lashes] = moved[self.lash_roots]
+            large = np.flatnonzero(np.linalg.norm(moved, axis=1) > 0.004)
+            indices.append(large)
+            deltas.append(moved[large])
+            starts.append(starts[-1] + len(large))
         self.closing_rows = (starts[-2], starts[-1])
         self.starts = np.array(starts, dtype=np.int64)
         self.indices = np.concatenate(indices).astype(np.int32)

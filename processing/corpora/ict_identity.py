@@ -47,6 +47,8 @@ class Identity:
     lip_strength: float
     lip_gap: float  # centimetres between the lips at rest
     lip_fullness: float  # by how much of their height the lips are higher than the model's modes make them
+    lip_line: float  # darkness of the line between the lips
+    upper_lip: float  # brightness against the lower one
     sclera: float  # brightness
     iris: np.ndarray  # (3,) linear
     iris_radius: float  # sine of its angle on the eyeball
@@ -98,6 +100,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     lower = min(int(tone), len(SKIN_TONES) - 2)
     skin = SKIN_TONES[lower] + (SKIN_TONES[lower + 1] - SKIN_TONES[lower]) * (tone - lower)
     skin = skin * uniform(0.92, 1.06) + rng.normal(0, 0.015, 3)
+    skin = skin.mean() + (skin - skin.mean()) * uniform(0.6, 1.05)
     hair_shares = HAIR_SHARES_LIGHT + (HAIR_SHARES_DARK - HAIR_SHARES_LIGHT) * min(1.0, 1.3 * darkness)
     names = list(HAIR_COLOURS)
     hair = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=hair_shares / hair_shares.sum())]])
@@ -109,19 +112,20 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
     style = rng.choice(["short", "tied", "fringe", "long", "curly", "receding", "bald"], p=_STYLE_SHARES)
     length = {"long": uniform(-14, -1), "curly": uniform(-9, 4), "fringe": uniform(-12, 6)}.get(style, 6.0)
-    bearded, stubbled = rng.random() < 0.30, rng.random() < 0.25
+    bearded, stubbled = rng.random() < 0.30, rng.random() < 0.35
     could_have_beard = style not in ("long", "fringe")
-    full, faint = uniform(0.55, 1.0), uniform(0.1, 0.45)
+    full, faint = uniform(0.55, 1.0), uniform(0.08, 0.45)
     beard = (full if bearded else faint if stubbled else 0.0) if could_have_beard else 0.0
     moustache_only, grooming = rng.random() < 0.15, uniform(0.5, 1.0)
     made_up = rng.random() < (0.45 if not could_have_beard or beard == 0 else 0.0)
     lipstick, shadow = uniform(0, 1), uniform(0, 0.8)
     # Dark lips differ less from the skin around them than light ones do.
-    lips = skin * (np.array([0.92, 0.62, 0.60]) + darkness * np.array([0.0, 0.22, 0.22]) * uniform(0.3, 1.2))
+    fading = darkness * np.array([0.0, 0.22, 0.22]) * uniform(0.3, 1.2)
+    lips = skin * (np.array([0.92, uniform(0.56, 0.7), uniform(0.58, 0.9)]) + fading)
     lips = lips + np.array([0.06, 0.01, 0.02]) * (1 - 0.6 * darkness) + rng.normal(0, 0.02, 3)
     painted = lips * (1 - lipstick) + np.array([uniform(0.45, 0.8), uniform(0.08, 0.3), uniform(0.12, 0.35)]) * lipstick
     grey = age > 0.75 and rng.random() < 0.5
-    brow_colour = hair * uniform(0.55, 1.0) if not grey else hair
+    brow_colour = hair * uniform(0.35, 0.9) if not grey else hair
     return Identity(
         coefficients=np.clip(rng.normal(0, 1, IDENTITY_MODES), -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32),
         texture_seed=int(rng.integers(0, 2**31)),
@@ -141,16 +145,16 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         lipstick=linear(painted if made_up else lips),
         lip_strength=uniform(0.35, 0.95),
         lip_gap=uniform(0.06, 0.14) if rng.random() < 0.15 else uniform(0.0, 0.05),
-        sclera=uniform(0.42, 0.72),
+        sclera=uniform(0.38, 0.68),
         iris=linear(iris * uniform(0.7, 1.2)),
         iris_radius=uniform(0.37, 0.43),
         pupil_radius=uniform(0.12, 0.22),
-        lashes=uniform(0.15, 0.6) + (0.35 if made_up else 0.0),
+        lashes=uniform(0.3, 0.9) + (0.35 if made_up else 0.0),
         eye_shadow=shadow if made_up else 0.0,
         brow_colour=linear(brow_colour),
-        brow_density=uniform(0.25, 0.95),
-        brow_thickness=uniform(0.16, 0.44),
-        brow_offset=uniform(-0.65, 0.0),
+        brow_density=uniform(0.5, 1.0),
+        brow_thickness=uniform(0.18, 0.55),
+        brow_offset=uniform(-1.2, -0.1),
         brow_arch=uniform(-0.12, 0.3),
         brow_gap=uniform(0.7, 1.5),
         brow_taper=uniform(0.2, 0.8),
@@ -174,6 +178,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         frame_thickness=uniform(0.09, 0.22),
         frame_colour=linear(np.array(((0.1, 0.1, 0.1), (0.35, 0.22, 0.14), (0.6, 0.56, 0.5)))[rng.integers(3)]),
         lip_fullness=uniform(-0.35, 0.8),
+        lip_line=uniform(0.35, 0.9),
+        upper_lip=uniform(0.65, 1.0),
     )
 
 

@@ -53,8 +53,8 @@ def make_skin(
         heights += 0.02 * mask * fine * identity.brow_density
     if beard and (identity.beard or identity.moustache):
         mask = _beard(identity, s, y, points, coarse[1])
-        stubble = np.clip(mask * (1.0 + 0.5 * fine), 0, 1)
-        _paint(albedo, stubble * 0.9, np.minimum(identity.hair, identity.skin) / identity.skin)
+        stubble = np.clip(mask * (1.0 + 0.3 * fine), 0, 1)
+        _paint(albedo, stubble * 0.9, np.minimum(0.6 * identity.hair, identity.skin) / identity.skin)
         heights += stubble * (0.01 + 0.04 * identity.beard_length) * fine
     return Skin(np.maximum(albedo, 0.02), heights, *_part_colours(geometry, identity, scalp, coarse, makeup))
 
@@ -66,6 +66,9 @@ def _part_colours(geometry, identity, scalp, coarse, makeup) -> tuple[np.ndarray
     gloss = np.full(count, identity.gloss, dtype=np.float32)
     lips = (geometry.lip_weights * identity.lip_strength)[:, None]
     colours = colours * (1 - lips) + (identity.lipstick if makeup else identity.lips) * lips
+    upper = geometry.neutral[:, 1] > geometry.neutral[geometry.landmarks[62], 1]
+    colours = colours * (1 - (1 - identity.upper_lip) * lips * upper[:, None])
+    colours = colours * (1 - identity.lip_line * geometry.lip_seam[:, None] * np.array([0.75, 0.9, 0.9]))
     gloss += 0.25 * geometry.lip_weights * identity.gloss
     strands = 1 + 0.22 * rng.standard_normal(count, dtype=np.float32)
     hair = identity.hair * np.clip(strands, 0.4, 1.6)[:, None]
@@ -80,7 +83,8 @@ def _part_colours(geometry, identity, scalp, coarse, makeup) -> tuple[np.ndarray
     for vertices in parts.eyes:
         colours[vertices] = np.array([1.0, 0.95, 0.92]) * identity.sclera
         gloss[vertices] = 0.9
-    strength = identity.lashes if makeup else min(identity.lashes, 0.4)
+    strength = identity.lashes if makeup else min(identity.lashes, 0.75)
+    colours = colours * (1 - (0.35 + 0.6 * strength) * geometry.lash_line[:, None])
     colours[parts.lashes] = identity.skin * (1 - strength) + np.array([0.012, 0.01, 0.01]) * strength
     gloss[parts.lashes] = 0
     colours[parts.frame], gloss[parts.frame] = identity.frame_colour, 0.5
@@ -111,8 +115,9 @@ def _beard(identity: Identity, s, y, points, noise) -> np.ndarray:
     )
     cheeks = np.clip((upper - y + 0.35 * noise) / 0.8 + 0.5, 0, 1) * np.clip((13 - across) / 1.5, 0, 1)
     soul = np.exp(-((s / 0.7) ** 2)) * np.clip((lip[1] - 0.2 - y) / 0.2, 0, 1)
-    moustache = np.clip((nose[1] - 0.35 - y) / 0.25, 0, 1) * np.clip((corner[0] + 0.5 - across) / 0.5, 0, 1)
-    moustache *= np.clip((y - corner[1] - 0.15 + 0.1 * across) / 0.35 + 0.5, 0, 1)
+    moustache = np.clip((nose[1] - 0.3 - y + 0.2 * noise) / 0.5, 0, 1)
+    moustache *= np.clip((corner[0] + 0.9 - across + 0.3 * noise) / 1.2, 0, 1)
+    moustache *= np.clip((y - corner[1] - 0.15 + 0.1 * across) / 0.5 + 0.5, 0, 1)
     lips = (across / (corner[0] + 0.05)) ** 2 + (
         (y - (points[51][1] + lip[1]) / 2) / (0.54 * (points[51][1] - lip[1]))
     ) ** 2

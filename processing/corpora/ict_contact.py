@@ -1,0 +1,79 @@
+"""Where parts of a face meet, little light gets in: between the lips, under the upper lid, into a mouth barely open.
+
+The renderer's soft shadows are too coarse for these. Lengths are centimetres of the model.
+"""
+
+import numpy as np
+
+# Of the 68 landmarks.
+INNER_LINE = (48, 60, 61, 62, 63, 64, 54)  # where the upper lip meets the lower, from the subject's right
+CORNERS = (48, 54)
+# The subject's left eye, the right one, by increasing x.
+UPPER_LIDS = ((42, 43, 44, 45), (36, 37, 38, 39))
+LOWER_LIDS = ((42, 47, 46, 45), (36, 41, 40, 39))
+SEAM = 0.16  # half the height of the dark line between the lips
+CORNER_RADIUS = 0.3
+LASH_LINE = 0.2  # half the height of the line that the roots of the lashes draw
+LID_REACH = 0.65  # how far below the upper lid its shadow ends
+DEEPEST_LID = 0.3  # share of the light that is left right under the lid
+SLIT, OPEN = 0.1, 0.55  # gaps of the lips: up to the first, teeth lie in the dark; from the second on, none does
+DARKEST_MOUTH = 0.12
+_FRONT = 8.5  # z before which lips and lids lie
+
+
+def lip_seam(points: np.ndarray, skin: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """(V,) 1 where the lips touch each other and in the corners of the mouth, falling to 0 around.
+
+    Args:
+        points: (V, 3) mean shape. skin: vertex numbers of the outer skin. landmarks: (68,) vertex numbers.
+    """
+    weights = np.zeros(len(points), dtype=np.float32)
+    chosen = skin[points[skin, 2] > _FRONT]
+    near, marks = points[chosen], points[landmarks]
+    line = marks[list(INNER_LINE)]
+    between = (near[:, 0] > line[0, 0]) & (near[:, 0] < line[-1, 0])
+    height, depth = (np.interp(near[:, 0], line[:, 0], line[:, axis]) for axis in (1, 2))
+    off = np.abs(near[:, 1] - height) / SEAM
+    behind = np.clip((depth - near[:, 2]) / SEAM, 0, 1) * (off < 4)  # the inner side of the lips
+    seam = between * np.maximum(np.exp(-(off**2)), behind)
+    distance = np.linalg.norm(near[:, None] - marks[list(CORNERS)], axis=-1).min(axis=1)
+    weights[chosen] = np.maximum(seam, np.exp(-((distance / CORNER_RADIUS) ** 2)))
+    return weights
+
+
+def lash_line(points: np.ndarray, skin: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """(V,) 1 on the edges of the upper lids, falling to 0 around; arguments as for `lip_seam`."""
+    weights = np.zeros(len(points), dtype=np.float32)
+    chosen = skin[points[skin, 2] > _FRONT - 0.5]
+    near = points[chosen]
+    for lid in UPPER_LIDS:
+        curve = lid_curve(points[landmarks], lid)
+        distance = np.linalg.norm(near[:, None] - curve, axis=-1).min(axis=1)
+        weights[chosen] = np.maximum(weights[chosen], np.exp(-((distance / LASH_LINE) ** 2)))
+    return weights
+
+
+def lid_curve(marks: np.ndarray, lid: tuple[int, ...]) -> np.ndarray:
+    """(60, 3) points along the edge of a lid, from the landmarks (68, 3)."""
+    edge = marks[list(lid)]
+    x = np.linspace(edge[0, 0], edge[-1, 0], 60)
+    return np.stack([x, *(np.interp(x, edge[:, 0], edge[:, axis]) for axis in (1, 2))], axis=1)
+
+
+def light_under_lid(eyeball: np.ndarray, lid: np.ndarray) -> np.ndarray:
+    """(M,) share of the light that reaches the vertices (M, 3) of an eyeball below its upper lid.
+
+    `lid`: (4, 3) its landmarks in the order of `UPPER_LIDS`.
+    """
+    below = np.interp(eyeball[:, 0], lid[:, 0], lid[:, 1]) - eyeball[:, 1]
+    share = np.clip(below / LID_REACH, 0, 1)
+    # The whites in the corners lie deeper than the middle of the eye.
+    aside = np.abs(eyeball[:, 0] - (lid[0, 0] + lid[-1, 0]) / 2) / (0.5 * (lid[-1, 0] - lid[0, 0]))
+    corner = 1 - 0.4 * np.clip((aside - 0.45) / 0.55, 0, 1)
+    return ((DEEPEST_LID + (1 - DEEPEST_LID) * share * (2 - share)) * corner).astype(np.float32)
+
+
+def light_into_mouth(gap: float) -> float:
+    """Share of the light that reaches teeth and gums behind lips that are `gap` apart."""
+    share = np.clip((gap - SLIT) / (OPEN - SLIT), 0, 1)
+    return float(DARKEST_MOUTH + (1 - DARKEST_MOUTH) * share * (2 - share))
