@@ -5,8 +5,9 @@ from hub_cards.measured import Measured
 
 PHOTOGRAPH_SETS = {"london": "Face Research Lab London Set, DeBruine & Jones 2017, CC BY 4.0"}
 LOOKED_AT = (
-    "The renderer owes its fuller lips and lighter teeth to a look at what an earlier network mistook in this set: "
-    "other photographs may be read less well."
+    "Photographs of this set, and what earlier networks mistook in them, were looked at beside renders: the renderer "
+    "owes them its fuller lips, its teeth, the dark line of closed lips, the shadows of lids and its brows. Other "
+    "photographs may be read less well."
 )
 
 
