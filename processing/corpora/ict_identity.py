@@ -53,7 +53,7 @@ class Identity:
     iris: np.ndarray  # (3,) linear
     iris_radius: float  # sine of its angle on the eyeball
     pupil_radius: float
-    lashes: float
+    lashes: float  # darkness, 1 is black
     eye_shadow: float
     brow_colour: np.ndarray
     brow_density: float
@@ -149,7 +149,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         iris=linear(iris * uniform(0.7, 1.2)),
         iris_radius=uniform(0.37, 0.43),
         pupil_radius=uniform(0.12, 0.22),
-        lashes=uniform(0.3, 0.9) + (0.35 if made_up else 0.0),
+        lashes=min(uniform(0.3, 0.9) + (0.35 if made_up else 0.0), 1.0),
         eye_shadow=shadow if made_up else 0.0,
         brow_colour=linear(brow_colour),
         brow_density=uniform(0.5, 1.0),

@@ -155,3 +155,5 @@ def test_people_differ_in_it():
     for name, low, high in (("lip_line", 0.35, 0.9), ("upper_lip", 0.65, 1.0)):
         values = np.array([getattr(person, name) for person in drawn])
         assert low <= values.min() < low + 0.05 and high - 0.05 < values.max() <= high
+    lashes = np.array([person.lashes for person in drawn])
+    assert lashes.min() >= 0.3 and lashes.max() == 1, "made-up lashes are black at most"
