@@ -230,8 +230,10 @@ class FaceRenderer:
         parts, light = self.geometry.parts, self._buffers["attributes"][:, 5:7]
         for eye, lid in zip(parts.eyes, UPPER_LIDS, strict=True):
             light[eye] *= light_under_lid(vertices[eye], points[list(lid)])[:, None]
-        for inside in (parts.teeth, parts.gums, parts.socket):
-            light[inside] *= np.float32(light_into_mouth(gap))
+        share = light_into_mouth(gap)
+        if gap >= MOUTH_SHUT and share < 1:
+            for inside in (parts.teeth, parts.gums, parts.socket):
+                light[inside] *= np.float32(share)
 
     def _project(self, person, points, nuisance, rotation, size):
         """Fills screen positions and depths; returns (landmarks, box) in pixels of the aligned crop."""
