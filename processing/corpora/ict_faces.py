@@ -231,8 +231,9 @@ class FaceRenderer:
         for eye, lid in zip(parts.eyes, UPPER_LIDS, strict=True):
             light[eye] *= light_under_lid(vertices[eye], points[list(lid)])[:, None]
         share = light_into_mouth(gap)
-        if gap >= MOUTH_SHUT and share < 1:
-            for inside in (parts.teeth, parts.gums, parts.socket):
+        if share < 1:
+            # Teeth and gums of a mouth that is shut are not drawn.
+            for inside in (parts.socket,) if gap < MOUTH_SHUT else (parts.socket, parts.teeth, parts.gums):
                 light[inside] *= np.float32(share)
 
     def _project(self, person, points, nuisance, rotation, size):
