@@ -500,5 +500,5 @@ def test_the_shipped_card_is_what_the_command_writes(tmp_path):
     card = (folder / "README.md").read_text()
     assert card == (SHIPPED / "README.md").read_text()
     assert "on no photograph whatsoever" in card and "cannot verify AU1, AU2, AU4" in card
-    assert "| all | 48,000 | AU F1 |" in card
+    assert "| all | 64,000 | AU F1 |" in card
     assert "Not to be relied upon even on renders: AU" in card

@@ -85,7 +85,7 @@ def test_hiding_what_is_highlighted_lowers_the_score_more_than_hiding_as_much_el
         for mask, kept in ((highest, drops), (moved, elsewhere)):
             hidden = torch.where(mask[:, None], faces.mean(dim=(2, 3), keepdim=True), faces)
             kept.append(float((plain - cosine(model, hidden, column)).mean()))
-    assert np.mean(drops) > 2 * max(np.mean(elsewhere), 0) and np.mean(drops) > 0.05
+    assert np.mean(drops) > 2 * max(np.mean(elsewhere), 0) and np.mean(drops) - np.mean(elsewhere) > 0.05
 
 
 SIDE, PATCH, SQUARE = 32, 4, 8
