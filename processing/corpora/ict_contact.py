@@ -6,8 +6,7 @@ The renderer's soft shadows are too coarse for these. Lengths are centimetres of
 import numpy as np
 
 # Of the 68 landmarks.
-INNER_LINE = (48, 60, 61, 62, 63, 64, 54)  # where the upper lip meets the lower, from the subject's right
-CORNERS = (48, 54)
+INNER_LINE = (48, 60, 61, 62, 63, 64, 54)  # where the upper lip meets the lower, from corner to corner by x
 # The subject's left eye, the right one, by increasing x.
 UPPER_LIDS = ((42, 43, 44, 45), (36, 37, 38, 39))
 LOWER_LIDS = ((42, 47, 46, 45), (36, 41, 40, 39))
@@ -29,14 +28,13 @@ def lip_seam(points: np.ndarray, skin: np.ndarray, landmarks: np.ndarray) -> np.
     """
     weights = np.zeros(len(points), dtype=np.float32)
     chosen = skin[points[skin, 2] > _FRONT]
-    near, marks = points[chosen], points[landmarks]
-    line = marks[list(INNER_LINE)]
+    near, line = points[chosen], points[landmarks[list(INNER_LINE)]]
     between = (near[:, 0] > line[0, 0]) & (near[:, 0] < line[-1, 0])
     height, depth = (np.interp(near[:, 0], line[:, 0], line[:, axis]) for axis in (1, 2))
     off = np.abs(near[:, 1] - height) / SEAM
     behind = np.clip((depth - near[:, 2]) / SEAM, 0, 1) * (off < 4)  # the inner side of the lips
     seam = between * np.maximum(np.exp(-(off**2)), behind)
-    distance = np.linalg.norm(near[:, None] - marks[list(CORNERS)], axis=-1).min(axis=1)
+    distance = np.linalg.norm(near[:, None] - line[[0, -1]], axis=-1).min(axis=1)
     weights[chosen] = np.maximum(seam, np.exp(-((distance / CORNER_RADIUS) ** 2)))
     return weights
 

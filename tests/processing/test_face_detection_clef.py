@@ -216,7 +216,8 @@ def test_detectors_find_rendered_faces_where_they_are(detector, cascade, rendere
         found_by_cascade += bool(guessed)
         if guessed:
             mistaken_by_cascade += np.hypot(*(guessed[0].points - rendered.landmarks[index]).T).mean() > 0.6 * eyes
-    assert np.mean(errors, axis=0).max() < 0.18
+    *eyes_and_nose, right_corner, left_corner = np.mean(errors, axis=0)
+    assert max(eyes_and_nose) < 0.12 and max(right_corner, left_corner) < 0.18
     # It now and then takes a part of a face for one: that is why YuNet comes first.
     assert found_by_cascade > 0.6 * len(frontal) and mistaken_by_cascade < 0.1 * len(frontal)
 

@@ -212,7 +212,8 @@ def test_eyes_and_nose_lie_where_an_alignment_puts_them(renderer, people):
     recipe = np.array([[0.3275, 0.365], [0.6725, 0.365], [0.5, 0.575]])
     found = np.stack([draw(renderer, people(number)).landmarks[0, :3] / SIZE for number in range(12)])
     # A similarity cannot put three points of every face there: the worst of 120 people is .027 off, half are .006.
-    assert np.abs(found - recipe).max() < 0.03
+    off = np.abs(found - recipe).max(axis=(1, 2))
+    assert off.max() < 0.03 and np.median(off) < 0.01
     turned = [
         draw(renderer, people(n), replace(FRONTAL, yaw=y)).landmarks[0, :3] for n in range(3) for y in (-0.6, 0.6)
     ]
