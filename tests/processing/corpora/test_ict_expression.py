@@ -130,7 +130,7 @@ def test_each_share_of_a_style_is_one_pull_of_one_au():
 def test_a_face_at_rest():
     draws = np.arange(1, len(RESTING_SHAPES) + 1) / 10
     made = resting_weights(draws, NAMES)
-    for draw, (shape, spread) in zip(draws, RESTING_SHAPES.items(), strict=True):
+    for draw, (shape, (mean, spread)) in zip(draws, RESTING_SHAPES.items(), strict=True):
         for name in [shape + "L", shape + "R"] if shape.endswith("_") else [shape]:
             assert made[NAMES.index(name)] == pytest.approx(draw * spread)
     carried = {name for name, weight in zip(NAMES, made, strict=True) if weight}
