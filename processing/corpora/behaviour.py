@@ -74,13 +74,7 @@ FRAME_JITTER = 0.15  # sd of an intensity from frame to frame
 
 
 def clip_action_units(
-    seed: int,
-    subject: int,
-    activity: int,
-    frames: int,
-    purity: float = 0.9,
-    off_script: float = 0.06,
-    moments: np.ndarray | None = None,
+    seed: int, subject: int, activity: int, frames: int, purity: float = 0.9, off_script: float = 0.06
 ) -> np.ndarray:
     """AU intensities of one clip: (frames, 17) float32 in 0..5, columns as `ACTION_UNITS`.
 
@@ -90,7 +84,6 @@ def clip_action_units(
         activity: index into `ACTIVITIES`.
         purity: probability that the subject reacts to this activity rather than as if to another one.
         off_script: probability, for each AU, of one burst that no activity asked for.
-        moments: see `frame_times`.
     """
     person = random_generator(seed, SUBJECT_BEHAVIOUR, subject)
     expressiveness = np.exp(person.normal(0, EXPRESSIVENESS_SPREAD))
@@ -102,7 +95,7 @@ def clip_action_units(
     if rng.random() >= purity:
         reaction = (activity + rng.integers(1, len(ACTIVITIES))) % len(ACTIVITIES)
     patterns = ACTIVITY_PATTERNS[ACTIVITIES[reaction]]
-    time = frame_times(frames, moments)
+    time = (np.arange(frames) + 0.5) / frames
     course = np.zeros((frames, len(ACTION_UNITS)))
     for event in range(EVENTS_PER_CLIP):
         pattern = patterns[rng.choice(len(patterns), p=PATTERN_SHARES)]
@@ -124,15 +117,6 @@ def clip_action_units(
     jitter = rng.normal(0, FRAME_JITTER, course.shape)
     intensities = np.clip(course * expressiveness * gains + resting + jitter, 0, 5)
     return apply_cooccurrence(intensities).astype(np.float32)
-
-
-def frame_times(frames: int, moments: np.ndarray | None = None) -> np.ndarray:
-    """(frames,) times 0..1 of a clip's frames, one in each of `frames` parts of equal length.
-
-    `moments`: (frames,) 0..1, where in its part each frame lies; None: in the middle. Events begin at about the same
-    times in all clips: of two frames in the middle of their parts, both show an apex and hardly any a face at rest.
-    """
-    return (np.arange(frames) + (0.5 if moments is None else moments)) / frames
 
 
 def apply_cooccurrence(action_units: np.ndarray) -> np.ndarray:

@@ -55,20 +55,14 @@ EXCLUSIONS = (
 
 
 def clip_sides(
-    seed: int,
-    subject: int,
-    activity: int,
-    frames: int,
-    purity: float = 0.9,
-    off_script: float = 0.06,
-    moments: np.ndarray | None = None,
+    seed: int, subject: int, activity: int, frames: int, purity: float = 0.9, off_script: float = 0.06
 ) -> np.ndarray:
     """AU intensities of one clip, the two sides apart: (frames, 21, 2) float32 in 0..5, columns as `ACTION_UNITS`.
 
     The stronger side of an AU has the intensity that `behaviour.clip_action_units` gives for the same arguments.
     Combinations that cannot coexist are still in it: see `resolve_conflicts`.
     """
-    shared = behaviour.clip_action_units(seed, subject, activity, frames, purity, off_script, moments)
+    shared = behaviour.clip_action_units(seed, subject, activity, frames, purity, off_script)
     intensities = np.zeros((frames, len(ACTION_UNITS)))
     intensities[:, SHARED_COLUMNS] = shared
 
@@ -77,7 +71,7 @@ def clip_sides(
     leaning = person.normal(0, SUBJECT_ASYMMETRY, len(ACTION_UNITS))
 
     rng = random_generator(seed, BILATERAL_CLIP, subject, activity)
-    time = behaviour.frame_times(frames, moments)
+    time = (np.arange(frames) + 0.5) / frames
     pattern = EXTRA_PATTERNS[behaviour.ACTIVITIES[activity]]
     for gain, name in zip(gains, EXTRA_ACTION_UNITS, strict=True):
         probability, mean = pattern.get(name, (0.0, 0.0))

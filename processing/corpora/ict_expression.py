@@ -45,24 +45,23 @@ STYLES: dict[str, dict[str, float]] = {
     "AU20": {"mouthFrown_": 0.25},
     "AU25": {"mouthUpperUp_": 0.3, "mouthLowerDown_": 0.3},
 }
-# Shapes that a face may carry at rest, mean and spread of their weights: none of them is an AU that is shown. The means
-# level mouths: the model's own have their corners 1.5 mm below the middle of the line between the lips, on average.
+# Shapes that a face may carry at rest, and the spread of their weights: none of them is an AU that is shown.
 RESTING_SHAPES = {
-    "mouthSmile_": (0.10, 0.11),
-    "mouthFrown_": (-0.10, 0.15),
-    "mouthPress_": (0.0, 0.15),
-    "mouthStretch_": (-0.10, 0.12),
-    "mouthUpperUp_": (0.0, 0.05),
-    "mouthShrugLower": (0.0, 0.10),
-    "mouthPucker": (0.0, 0.10),
-    "browDown_": (0.0, 0.18),
-    "browInnerUp_": (0.0, 0.12),
-    "browOuterUp_": (0.0, 0.12),
-    "eyeSquint_": (0.0, 0.20),
-    "eyeWide_": (0.0, 0.12),
-    "eyeBlink_": (0.0, 0.07),
-    "cheekSquint_": (0.0, 0.15),
-    "noseSneer_": (0.0, 0.06),
+    "mouthSmile_": 0.11,
+    "mouthFrown_": 0.15,
+    "mouthPress_": 0.15,
+    "mouthStretch_": 0.12,
+    "mouthUpperUp_": 0.05,
+    "mouthShrugLower": 0.10,
+    "mouthPucker": 0.10,
+    "browDown_": 0.18,
+    "browInnerUp_": 0.12,
+    "browOuterUp_": 0.12,
+    "eyeSquint_": 0.20,
+    "eyeWide_": 0.12,
+    "eyeBlink_": 0.07,
+    "cheekSquint_": 0.15,
+    "noseSneer_": 0.06,
 }
 STYLE_COUNT = sum(len(shapes) for shapes in STYLES.values())
 ADDING_LIMIT = {"jawOpen": 1.0, "eyeBlink": 1.02, "mouthPress": 1.1, "mouthRollLower": 1.0, "mouthRollUpper": 1.0}
@@ -117,9 +116,9 @@ def resting_weights(draws: np.ndarray, names: list[str]) -> np.ndarray:
     """(len(names),) float32 weights of the shapes of a resting face, for standard normal draws (RESTING_SHAPES,)."""
     position = {name: index for index, name in enumerate(names)}
     weights = np.zeros(len(names), dtype=np.float32)
-    for draw, (name, (mean, spread)) in zip(draws, RESTING_SHAPES.items(), strict=True):
+    for draw, (name, spread) in zip(draws, RESTING_SHAPES.items(), strict=True):
         for side in ("L", "R") if name.endswith("_") else ("",):
-            weights[position[name + side]] = mean + spread * draw
+            weights[position[name + side]] = spread * draw
     return weights
 
 

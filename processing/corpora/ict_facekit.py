@@ -22,7 +22,7 @@ from processing.corpora.ict_faces import CROP_RECIPE, FaceRenderer, renderer_sou
 from processing.corpora.ict_identity import sample_identity
 from processing.corpora.ict_model import FaceModel, load_face_model
 from processing.corpora.ict_nuisance import Variation, sample_clip_nuisances, sample_session
-from processing.corpora.random_streams import CLIP_MOMENTS, CLIP_NUISANCE, IDENTITY, SESSION, random_generator
+from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, random_generator
 from processing.corpora.schema import face_features
 from processing.corpora.shards import Shard, Task, missing_shards, open_shards, plan_shards, write_shards
 from processing.corpora.splits import (
@@ -64,7 +64,7 @@ def load_ict_facekit(
             CLEF_ICT_FACEKIT.
         split: "train", "validation" or "test" (2/3, 1/9 and 2/9 of the subjects, at least one each), or None for all.
         subjects: how many, at least 3; each does all 8 activities.
-        frames: frames a clip, at random moments of as many equal parts of it.
+        frames: frames a clip.
         image_size: 32..512 pixels.
         purity: share of clips in which the subject reacts to the activity rather than as if to another one.
         off_script: probability, for each AU and clip, of a burst that the activity did not ask for.
@@ -139,8 +139,7 @@ def render_rows(renderer: FaceRenderer, options: dict, key: tuple[int, int, int]
     images, intensities = [], []
     for activity in range(start // frames, (stop - 1) // frames + 1):
         part = slice(max(start - activity * frames, 0), min(stop - activity * frames, frames))
-        moments = random_generator(seed, CLIP_MOMENTS, subject, activity).random(frames)
-        sides = clip_sides(seed, subject, activity, frames, options["purity"], options["off_script"], moments)
+        sides = clip_sides(seed, subject, activity, frames, options["purity"], options["off_script"])
         rng = random_generator(seed, CLIP_NUISANCE, subject, activity)
         nuisances = sample_clip_nuisances(rng, session, frames, variation)
         faces = renderer.render(person, nuisances[part], sides[part], options["image_size"])

@@ -179,7 +179,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         frame_colour=linear(np.array(((0.1, 0.1, 0.1), (0.35, 0.22, 0.14), (0.6, 0.56, 0.5)))[rng.integers(3)]),
         lip_fullness=uniform(-0.35, 0.8),
         lip_line=uniform(0.35, 0.9),
-        upper_lip=uniform(0.55, 0.95),
+        upper_lip=uniform(0.65, 1.0),
     )
 
 

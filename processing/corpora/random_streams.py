@@ -4,7 +4,7 @@ import numpy as np
 
 # What is drawn. The numbers are part of every draw's key: give new things new numbers, never reuse one.
 SUBJECT_BEHAVIOUR, CLIP_BEHAVIOUR, IDENTITY, SESSION, CLIP_NUISANCE, SPLIT = range(6)
-BILATERAL_SUBJECT, BILATERAL_CLIP, VIDEO_CLIP, CLIP_MOMENTS = range(6, 10)
+BILATERAL_SUBJECT, BILATERAL_CLIP, VIDEO_CLIP = range(6, 9)
 
 
 def random_generator(seed: int, stream: int, *keys: int) -> np.random.Generator:

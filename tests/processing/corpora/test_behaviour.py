@@ -9,7 +9,6 @@ from processing.corpora.behaviour import (
     EXPRESSIONS,
     apply_cooccurrence,
     clip_action_units,
-    frame_times,
     name_expressions,
 )
 
@@ -41,24 +40,6 @@ def test_base_rates(values):
     assert 0.025 <= rates.min() and rates.max() <= 0.23
     assert rates.argmax() == COLUMN["AU4"]
     assert 0.26 <= (values < 2).all(axis=-1).mean() <= 0.36
-
-
-def test_frames_lie_in_equal_parts_of_the_clip():
-    np.testing.assert_allclose(frame_times(4), [0.125, 0.375, 0.625, 0.875])
-    np.testing.assert_allclose(frame_times(2, np.array([0.0, 0.9])), [0.0, 0.95])
-    moments = np.full(20, 0.5)
-    np.testing.assert_array_equal(clip_action_units(0, 3, 1, 20, moments=moments), clip_action_units(0, 3, 1, 20))
-
-
-def test_few_frames_at_random_moments_show_as_much_rest_as_many(values):
-    rng = np.random.default_rng(0)
-    few = [
-        clip_action_units(0, subject, activity, 2, moments=rng.random(2))
-        for subject in range(72)
-        for activity in range(8)
-    ]
-    rest, expected = ((np.stack(clips) < 1.3).all(axis=-1).mean() for clips in (few, values))
-    assert expected > 0.12 and rest == pytest.approx(expected, rel=0.2)
 
 
 def test_expression_shares(values):

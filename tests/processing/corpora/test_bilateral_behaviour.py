@@ -59,15 +59,6 @@ def test_the_stronger_side_is_what_all_corpora_share(seed, options):
             np.testing.assert_array_equal(sides.max(axis=-1)[:, SHARED_COLUMNS], shared)
 
 
-def test_all_units_are_of_the_same_moments():
-    for subject in range(4):
-        early, late = (clip_sides(0, subject, 3, 2, moments=np.array(at)) for at in ([0.0, 0.0], [0.6, 0.6]))
-        assert np.abs(early - late)[:, SHARED_COLUMNS].max() > 0.5
-    first = np.stack([clip_sides(0, subject, 3, 1, moments=np.zeros(1)) for subject in range(60)])
-    # Pucker and lip suck start at 0 at the earliest and take time to rise.
-    assert first[..., [COLUMN["AU18"], COLUMN["AU28"]], :].max() < 0.01
-
-
 def test_a_clip_depends_on_its_own_key_alone(clips):
     for subject, activity in ((5, 7), (59, 0), (0, 3)):
         np.testing.assert_array_equal(clip_sides(0, subject, activity, FRAMES), clips[subject, activity])

@@ -130,17 +130,12 @@ def test_each_share_of_a_style_is_one_pull_of_one_au():
 def test_a_face_at_rest():
     draws = np.arange(1, len(RESTING_SHAPES) + 1) / 10
     made = resting_weights(draws, NAMES)
-    for draw, (shape, (mean, spread)) in zip(draws, RESTING_SHAPES.items(), strict=True):
+    for draw, (shape, spread) in zip(draws, RESTING_SHAPES.items(), strict=True):
         for name in [shape + "L", shape + "R"] if shape.endswith("_") else [shape]:
-            assert made[NAMES.index(name)] == pytest.approx(mean + draw * spread)
+            assert made[NAMES.index(name)] == pytest.approx(draw * spread)
     carried = {name for name, weight in zip(NAMES, made, strict=True) if weight}
     assert not any(name.startswith(("jawOpen", "mouthRoll", "mouthLowerDown")) for name in carried)
-    plain = resting_weights(np.zeros(len(RESTING_SHAPES)), NAMES)
-    assert {name[:-1] for name, weight in zip(NAMES, plain, strict=True) if weight} == {
-        "mouthSmile_",
-        "mouthFrown_",
-        "mouthStretch_",
-    }
+    assert not resting_weights(np.zeros(len(RESTING_SHAPES)), NAMES).any()
 
 
 def test_how_far_lips_are_parted():
