@@ -15,7 +15,7 @@ CORNER_RADIUS = 0.3
 LASH_LINE = 0.2  # half the height of the line that the roots of the lashes draw
 LID_REACH = 0.65  # how far below the upper lid its shadow ends
 DEEPEST_LID = 0.3  # share of the light that is left right under the lid
-SLIT, OPEN = 0.1, 0.55  # gaps of the lips: up to the first, teeth lie in the dark; from the second on, none does
+SLIT, OPEN = 0.1, 0.3  # gaps of the lips: up to the first, teeth lie in the dark; from the second on, none does
 DARKEST_MOUTH = 0.12
 _FRONT = 8.5  # z before which lips and lids lie
 

@@ -19,6 +19,9 @@ from processing.corpora.synthetic_identity import (
     SKIN_TONES,
 )
 
+# Darker than the darkest that all corpora share: a sixth of people lie between that one and this.
+DARKEST_SKIN = (0.27, 0.18, 0.14)
+ICT_SKIN_TONES = np.vstack([SKIN_TONES, DARKEST_SKIN])
 IDENTITY_MODES = 100
 SHAPE_LIMIT = 2.2  # standard deviations of a mode
 RESTING_WRINKLES = ("forehead", "glabella", "crows_feet", "nasolabial", "marionette", "under_eye")
@@ -77,6 +80,9 @@ class Identity:
     beard_length: float
     moustache: float
     cheek_line: float  # where the beard ends on the cheek
+    cheek_beard: float  # density on cheeks and jaws, of the beard's
+    goatee: float  # density around the corners of the mouth and on the chin, of the beard's
+    beard_patches: float  # how uneven it grows, 0..1
     # Glasses
     glasses: bool
     frame_width: float
@@ -95,10 +101,10 @@ def linear(colour) -> np.ndarray:
 def sample_identity(rng: np.random.Generator) -> Identity:
     """Draws a person. Every trait is drawn whether used or not, so that none shifts the others."""
     uniform = rng.uniform
-    tone = uniform(0, len(SKIN_TONES) - 1)
-    darkness = tone / (len(SKIN_TONES) - 1)
-    lower = min(int(tone), len(SKIN_TONES) - 2)
-    skin = SKIN_TONES[lower] + (SKIN_TONES[lower + 1] - SKIN_TONES[lower]) * (tone - lower)
+    tone = uniform(0, len(ICT_SKIN_TONES) - 1)
+    darkness = tone / (len(ICT_SKIN_TONES) - 1)
+    lower = min(int(tone), len(ICT_SKIN_TONES) - 2)
+    skin = ICT_SKIN_TONES[lower] + (ICT_SKIN_TONES[lower + 1] - ICT_SKIN_TONES[lower]) * (tone - lower)
     skin = skin * uniform(0.92, 1.06) + rng.normal(0, 0.015, 3)
     skin = skin.mean() + (skin - skin.mean()) * uniform(0.6, 1.05)
     hair_shares = HAIR_SHARES_LIGHT + (HAIR_SHARES_DARK - HAIR_SHARES_LIGHT) * min(1.0, 1.3 * darkness)
@@ -139,12 +145,13 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         under_eye=uniform(0, 1),
         gloss=uniform(0.02, 0.22),
         pores=uniform(0.2, 1.0),
-        wrinkling=float(np.clip(0.3 + 0.6 * age + rng.normal(0, 0.12), 0.2, 1)),
+        # Many smile without a fold beside it: what lies around a mouth must not stand for how it moves.
+        wrinkling=float(np.clip(-0.15 + 0.9 * age + rng.normal(0, 0.25), 0, 1)),
         resting=resting,
         lips=linear(lips),
         lipstick=linear(painted if made_up else lips),
-        lip_strength=uniform(0.35, 0.95),
-        lip_gap=uniform(0.06, 0.14) if rng.random() < 0.15 else uniform(0.0, 0.05),
+        lip_strength=uniform(0.4, 1.0),
+        lip_gap=uniform(0.06, 0.14) if rng.random() < 0.08 else uniform(0.0, 0.03),
         sclera=uniform(0.38, 0.68),
         iris=linear(iris * uniform(0.7, 1.2)),
         iris_radius=uniform(0.37, 0.43),
@@ -177,9 +184,12 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         frame_power=float(rng.choice([2.0, 2.5, 3.5])),
         frame_thickness=uniform(0.09, 0.22),
         frame_colour=linear(np.array(((0.1, 0.1, 0.1), (0.35, 0.22, 0.14), (0.6, 0.56, 0.5)))[rng.integers(3)]),
-        lip_fullness=uniform(-0.35, 0.8),
+        lip_fullness=uniform(-0.45, 0.6),
         lip_line=uniform(0.35, 0.9),
         upper_lip=uniform(0.65, 1.0),
+        cheek_beard=uniform(0.0, 1.0) if bearded else uniform(0.0, 0.8),
+        goatee=uniform(0.3, 1.0),
+        beard_patches=uniform(0.2, 1.0),
     )
 
 

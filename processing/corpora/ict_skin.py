@@ -33,9 +33,9 @@ def make_skin(
     points = geometry.plane[geometry.landmarks]
     eyes = np.stack([points[42:48].mean(axis=0), points[36:42].mean(axis=0)])
     if texture:
-        mottled = 0.05 * coarse[0] + 0.05 * coarse[1] + 0.05 * coarse[2]
-        albedo *= (1 + identity.blotches * mottled)[..., None] + pores * 0.04 * fine[..., None]
-        heights += pores * (0.006 * fine + 0.008 * coarse[2])
+        mottled = 0.08 * coarse[0] + 0.07 * coarse[1] + 0.05 * coarse[2]
+        albedo *= (1 + identity.blotches * mottled)[..., None] + pores * 0.03 * fine[..., None]
+        heights += pores * (0.003 * fine + 0.006 * coarse[2])
         _tint(
             albedo, _redness(s, y, points) * (0.6 + 0.4 * coarse[1]), identity.redness * np.array([0.06, -0.2, -0.16])
         )
@@ -55,7 +55,7 @@ def make_skin(
         mask = _beard(identity, s, y, points, coarse[1])
         stubble = np.clip(mask * (1.0 + 0.3 * fine), 0, 1)
         _paint(albedo, stubble * 0.9, np.minimum(0.6 * identity.hair, identity.skin) / identity.skin)
-        heights += stubble * (0.01 + 0.04 * identity.beard_length) * fine
+        heights += stubble * (0.004 + 0.04 * identity.beard_length) * fine
     return Skin(np.maximum(albedo, 0.02), heights, *_part_colours(geometry, identity, scalp, coarse, makeup))
 
 
@@ -106,6 +106,7 @@ def _brows(identity: Identity, s, y, points) -> np.ndarray:
 
 
 def _beard(identity: Identity, s, y, points, noise) -> np.ndarray:
+    """Density of hair on cheeks and jaws, around the mouth and on the chin, and above the lip, each by itself."""
     corner, nose, lip, chin = points[54], points[33], points[57], points[8]
     across = np.abs(s)
     upper = np.interp(
@@ -113,16 +114,21 @@ def _beard(identity: Identity, s, y, points, noise) -> np.ndarray:
         [0, corner[0], corner[0] + 1.2, 8.5, 11.5],
         [lip[1] - 0.5, lip[1] + 0.2, corner[1] + 0.6, identity.cheek_line, identity.cheek_line + 3.5],
     )
-    cheeks = np.clip((upper - y + 0.35 * noise) / 0.8 + 0.5, 0, 1) * np.clip((13 - across) / 1.5, 0, 1)
+    lower_face = np.clip((upper - y + 0.5 * noise) / 1.3 + 0.5, 0, 1) * np.clip((13 - across) / 1.5, 0, 1)
+    middle = np.exp(-((across / (corner[0] + 0.7)) ** 4))
+    lower_face *= identity.cheek_beard * (1 - middle) + identity.goatee * middle
     soul = np.exp(-((s / 0.7) ** 2)) * np.clip((lip[1] - 0.2 - y) / 0.2, 0, 1)
-    moustache = np.clip((nose[1] - 0.3 - y + 0.2 * noise) / 0.5, 0, 1)
+    moustache = np.clip((nose[1] - 0.3 - y + 0.2 * noise) / 0.7, 0, 1)
     moustache *= np.clip((corner[0] + 0.9 - across + 0.3 * noise) / 1.2, 0, 1)
     moustache *= np.clip((y - corner[1] - 0.15 + 0.1 * across) / 0.5 + 0.5, 0, 1)
     lips = (across / (corner[0] + 0.05)) ** 2 + (
         (y - (points[51][1] + lip[1]) / 2) / (0.54 * (points[51][1] - lip[1]))
     ) ** 2
-    free = np.clip((lips - 0.85) / 0.3, 0, 1)
-    mask = np.maximum(identity.beard * np.maximum(cheeks, 0.8 * soul), identity.moustache * moustache)
+    free = np.clip((lips - 0.85) / 0.4, 0, 1)
+    mask = np.maximum(
+        identity.beard * np.maximum(lower_face, 0.8 * identity.goatee * soul), identity.moustache * moustache
+    )
+    mask *= np.clip(1 + 0.5 * identity.beard_patches * noise, 0, 1.3)
     return (mask * free * np.clip((y - chin[1] + 2.6) / 1.0, 0, 1)).astype(np.float32)
 
 

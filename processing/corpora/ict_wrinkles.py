@@ -88,7 +88,7 @@ def make_wrinkles(geometry: FaceGeometry) -> list[Wrinkle]:
             share = np.clip((start[1] - y) / (start[1] - end[1]), -0.1, 1.15)
             middle = start[0] + (end[0] - start[0]) * np.clip(share, 0, None) ** 0.75
             offset = s - middle
-            groove = -0.15 * np.exp(-((offset / 0.22) ** 2)) + 0.10 * np.exp(-(((offset - 0.75) / 0.55) ** 2))
+            groove = -0.15 * np.exp(-((offset / 0.3) ** 2)) + 0.10 * np.exp(-(((offset - 0.75) / 0.55) ** 2))
             return groove * _fade(share, 0.0, 0.95, 0.18)
 
         add(
