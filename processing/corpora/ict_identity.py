@@ -43,6 +43,7 @@ class Identity:
     gloss: float
     pores: float
     wrinkling: float  # how deep folds get when they are made, 0..1
+    mouth_folds: float  # how much of that the fold from nose to mouth has, 0..1
     resting: dict[str, float]  # wrinkles of the resting face by `RESTING_WRINKLES`, 0..1
     # Lips, eyes, brows
     lips: np.ndarray  # (3,) linear
@@ -145,8 +146,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         under_eye=uniform(0, 1),
         gloss=uniform(0.02, 0.22),
         pores=uniform(0.2, 1.0),
-        # Many smile without a fold beside it: what lies around a mouth must not stand for how it moves.
-        wrinkling=float(np.clip(-0.15 + 0.9 * age + rng.normal(0, 0.25), 0, 1)),
+        wrinkling=float(np.clip(0.3 + 0.6 * age + rng.normal(0, 0.12), 0.2, 1)),
         resting=resting,
         lips=linear(lips),
         lipstick=linear(painted if made_up else lips),
@@ -190,6 +190,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         cheek_beard=uniform(0.0, 1.0) if bearded else uniform(0.0, 0.8),
         goatee=uniform(0.3, 1.0),
         beard_patches=uniform(0.2, 1.0),
+        # Many smile without a fold beside it: what lies around a mouth must not stand for how it moves.
+        mouth_folds=max(0.0, uniform(-0.5, 1.0)),
     )
 
 

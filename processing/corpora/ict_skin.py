@@ -33,7 +33,7 @@ def make_skin(
     points = geometry.plane[geometry.landmarks]
     eyes = np.stack([points[42:48].mean(axis=0), points[36:42].mean(axis=0)])
     if texture:
-        mottled = 0.08 * coarse[0] + 0.07 * coarse[1] + 0.05 * coarse[2]
+        mottled = 0.05 * coarse[0] + 0.05 * coarse[1] + 0.05 * coarse[2]
         albedo *= (1 + identity.blotches * mottled)[..., None] + pores * 0.03 * fine[..., None]
         heights += pores * (0.003 * fine + 0.006 * coarse[2])
         _tint(

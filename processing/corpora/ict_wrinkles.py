@@ -151,8 +151,9 @@ def wrinkle_depths(wrinkles: list[Wrinkle], identity: Identity, sides: np.ndarra
         return depths
     for column, wrinkle in enumerate(wrinkles):
         made = sum(share * sides[:, COLUMN[name], wrinkle.side] / 5 for name, share in wrinkle.causes)
+        deepening = identity.wrinkling * (identity.mouth_folds if wrinkle.name == "nasolabial" else 1.0)
         resting = RESTING_DEPTH * identity.resting.get(wrinkle.name, 0.0)
-        depths[:, column] = np.minimum(np.minimum(made, 1.2) * identity.wrinkling + resting, 1.3)
+        depths[:, column] = np.minimum(np.minimum(made, 1.2) * deepening + resting, 1.3)
     return depths
 
 

@@ -372,7 +372,11 @@ IDENTITY_TRAITS = {
     "rest": {"rest": np.full(len(RESTING_SHAPES), 2.0)},
     "style": {"style": np.ones(STYLE_COUNT)},
     "texture": {"blotches": 0.9, "redness": 0.9, "freckles": 0.9, "moles": 6, "under_eye": 0.9},
-    "wrinkles": {"wrinkling": 0.9, "resting": dict.fromkeys(("forehead", "nasolabial", "under_eye"), 0.9)},
+    "wrinkles": {
+        "wrinkling": 0.9,
+        "mouth_folds": 1.0,
+        "resting": dict.fromkeys(("forehead", "nasolabial", "under_eye"), 0.9),
+    },
     "brows": {"brow_density": 0.95, "brow_thickness": 0.44, "brow_offset": -0.1, "brow_arch": 0.3},
     "beard": {"beard": 0.9, "moustache": 0.9, "beard_length": 0.5, "cheek_line": 0.0},
     "makeup": {"eye_shadow": 0.8},

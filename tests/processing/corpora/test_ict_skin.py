@@ -65,9 +65,9 @@ def test_people_differ_in_it():
 
 def test_many_people_smile_without_a_fold_beside_it():
     """Else a network reads the fold, and finds no smile on smooth skin and one beside every shadow."""
-    wrinkling = np.array([identity(number).wrinkling for number in range(300)])
-    assert (wrinkling >= 0).all() and (wrinkling <= 1).all()
-    assert 0.15 < (wrinkling == 0).mean() < 0.4 and (wrinkling > 0.5).mean() > 0.1
+    folds = np.array([identity(number).mouth_folds for number in range(300)])
+    assert (folds >= 0).all() and (folds <= 1).all()
+    assert 0.25 < (folds == 0).mean() < 0.42 and (folds > 0.8).mean() > 0.08
 
 
 def test_skin_is_as_dark_as_the_darkest():

@@ -42,7 +42,7 @@ def landmarks(renderer):
 def smooth():
     """Somebody without wrinkles at rest."""
     identity = sample_identity(np.random.default_rng(0))
-    return replace(identity, wrinkling=0.8, resting=dict.fromkeys(RESTING_WRINKLES, 0.0))
+    return replace(identity, wrinkling=0.8, mouth_folds=1.0, resting=dict.fromkeys(RESTING_WRINKLES, 0.0))
 
 
 def sides(**strengths):
@@ -162,3 +162,15 @@ def test_places(wrinkles, landmarks):
     assert at["marionette"][1] < corner[1] - 0.3 and abs(at["dimple"][1] - corner[1]) < 0.5
     assert at["chin"][0] < corner[0] and chin[1] < at["chin"][1] < corner[1]
     assert at["tight_lips"][0] < corner[0] and corner[1] < at["tight_lips"][1] < tip[1]
+
+
+def test_the_fold_beside_the_mouth_has_a_share_of_its_own(wrinkles, smooth):
+    """Others deepen as they did."""
+    names = np.array([wrinkle.name for wrinkle in wrinkles])
+    full, half, none = (
+        depths(wrinkles, replace(smooth, mouth_folds=share), AU12=4, AU4=3, AU15=2) for share in (1.0, 0.5, 0.0)
+    )
+    mouth = names == "nasolabial"
+    np.testing.assert_allclose(half[mouth], full[mouth] / 2)
+    assert (full[mouth] > 0.5).all() and not none[mouth].any()
+    np.testing.assert_array_equal(none[~mouth], full[~mouth])
