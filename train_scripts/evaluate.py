@@ -48,8 +48,10 @@ class EvaluationOptions(CorpusOptions):
         default_factory=list,
         metadata={"help": "also fit linear probes with these fractions of the training frames labelled, e.g. 0.05 0.2"},
     )
-    write_thresholds: bool = option(
-        True, "write the fitted thresholds and temperatures into the run folder's config.json"
+    write_thresholds: bool | None = option(
+        None,
+        "write the fitted thresholds and temperatures into the run folder's config.json; default: unless --output "
+        "names another folder",
     )
     predictions: bool = option(False, "also write predictions.parquet, from which compare.py works")
     output: str | None = option(None, "folder of metrics.json; default: the run folder")
@@ -283,7 +285,8 @@ def main(options: EvaluationOptions) -> dict:
 
     print(score_table(result))
     scored = [s for s in getattr(model.config, "label_sets", None) or () if s["name"] in result]
-    if folder.is_dir() and options.write_thresholds and scored:
+    kept = output.resolve() == folder.resolve() if options.write_thresholds is None else options.write_thresholds
+    if folder.is_dir() and kept and scored:
         write_thresholds(folder, model.config.label_sets)
         print(f"thresholds and temperatures written to {folder / 'config.json'}")
     if options.output or folder.is_dir():

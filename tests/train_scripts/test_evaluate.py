@@ -129,10 +129,19 @@ def test_the_script_scores_a_run_folder(run_folder, model, processor, corpora):
 def test_other_outputs_leave_the_run_folder_alone(run_folder, tmp_path):
     before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
     output = tmp_path / "elsewhere"
-    options = ["--checkpoint", str(run_folder), "--output", str(output), "--write_thresholds", "false"]
+    options = ["--checkpoint", str(run_folder), "--output", str(output)]
     script.main(parse_options(script.EvaluationOptions, options))
     assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
     assert "action_units" in json.loads((output / "metrics.json").read_text())["evaluation"]
+    script.main(parse_options(script.EvaluationOptions, [*options, "--write_thresholds", "true"]))
+    assert [name for name in before if (run_folder / name).read_bytes() != before[name]] == ["config.json"]
+
+
+def test_thresholds_are_written_only_where_they_are_wanted(run_folder):
+    before = (run_folder / "config.json").read_bytes()
+    options = ["--checkpoint", str(run_folder), "--write_thresholds", "false"]
+    script.main(parse_options(script.EvaluationOptions, options))
+    assert (run_folder / "config.json").read_bytes() == before
 
 
 def test_only_what_was_fitted_changes_in_the_saved_configuration(run_folder, model):
