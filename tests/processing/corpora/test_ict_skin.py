@@ -74,4 +74,5 @@ def test_skin_is_as_dark_as_the_darkest():
     assert (ICT_SKIN_TONES[:-1] == SKIN_TONES).all() and (ICT_SKIN_TONES[-1] == DARKEST_SKIN).all()
     skins = np.array([identity(number).skin.mean() for number in range(300)])
     darkest, before = linear(DARKEST_SKIN).mean(), linear(SKIN_TONES[-1]).mean()
+    assert darkest < 0.6 * before
     assert 0.08 < (skins < before).mean() < 0.25 and skins.min() < darkest + 0.3 * (before - darkest)
