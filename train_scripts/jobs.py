@@ -40,14 +40,14 @@ class Job:
         return self.folder / "log.txt"
 
 
-def run_jobs(jobs: list[Job], parallel: int) -> dict[str, float]:
-    """Runs the jobs, at most `parallel` at a time, each on one thread so that results do not depend on the machine's
-    cores. Returns each job's seconds.
+def run_jobs(jobs: list[Job], parallel: int, threads: int = 1) -> dict[str, float]:
+    """Runs the jobs, at most `parallel` at a time, each on so many threads and no more, so that results do not depend
+    on the machine's cores. Returns each job's seconds.
 
     Raises:
         RuntimeError: a job failed; the end of its log is in the message, and the other jobs are stopped.
     """
-    fingerprints = _fingerprints(jobs)
+    fingerprints = _fingerprints(jobs, threads)
     waiting, running, seconds = list(jobs), {}, {}
     try:
         while waiting or running:
@@ -60,7 +60,7 @@ def run_jobs(jobs: list[Job], parallel: int) -> dict[str, float]:
                     tqdm.write(f"{job.name}: done before")
                 elif len(running) < parallel:
                     waiting.remove(job)
-                    running[job.name] = _Running(job, fingerprints[job.name], len(running))
+                    running[job.name] = _Running(job, fingerprints[job.name], len(running), threads)
             time.sleep(0.2)
             for name, process in list(running.items()):
                 if process.finished():
@@ -74,7 +74,7 @@ def run_jobs(jobs: list[Job], parallel: int) -> dict[str, float]:
 
 
 class _Running:
-    def __init__(self, job: Job, fingerprint: str, position: int):
+    def __init__(self, job: Job, fingerprint: str, position: int, threads: int):
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "done.json").unlink(missing_ok=True)
         started, text = job.folder / "started.json", json.dumps({"fingerprint": fingerprint})
@@ -84,7 +84,8 @@ class _Running:
             shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
             started.write_text(text)
         self.job, self.fingerprint, self.began = job, fingerprint, time.perf_counter()
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        environment["PYTHONUNBUFFERED"] = "1"
         with job.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *job.command], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -122,11 +123,11 @@ class _Running:
         self.bar.close()
 
 
-def _fingerprints(jobs: list[Job]) -> dict[str, str]:
-    """What each job's result depends on: the source code, its command, and the jobs before it."""
+def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
+    """What each job's result depends on: the source code, its command and threads, and the jobs before it."""
     code, fingerprints = _code_digest(), {}
     for job in jobs:
-        parts = [code, *job.command, *(fingerprints[need] for need in job.needs)]
+        parts = [code, str(threads), *job.command, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints
 

@@ -53,7 +53,8 @@ class RealFacesOptions(CorpusOptions):
     fraction_steps: int = option(1000, "optimizer steps of stage 2 with a fraction of the labels")
     compare: bool = option(True, "also train stage 2 alone, with all labels")
     photos: str | None = option(None, "folder of photographs with metadata.csv, to be read at the end")
-    parallel: int = option(2, "jobs at a time; each runs on one thread")
+    parallel: int = option(2, "jobs at a time")
+    threads: int = option(1, "threads of each job, whatever the machine has: sums depend on them in their last bits")
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,6 +64,9 @@ class RealFacesOptions(CorpusOptions):
             if not isinstance(value, dict):
                 raise ValueError(f"{name}: got {value!r}, expected a mapping of options.")
             setattr(self, name, value)
+        for name in ("parallel", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
         self.checkpoint = self.checkpoint or str(Path(self.output, "checkpoint"))
 
 
@@ -73,7 +77,7 @@ def main(options: RealFacesOptions) -> Path:
     save_recipe(options, output)
     load_corpus(options.corpus, root=options.root, **options.corpus_options)
     seconds = {"corpus": round(time.perf_counter() - began, 1)}
-    seconds |= run_jobs(make_jobs(options), options.parallel)
+    seconds |= run_jobs(make_jobs(options), options.parallel, options.threads)
 
     rows = collect(options)
     chosen = max((arm for arm in rows if "all" in rows[arm]), key=lambda arm: rows[arm]["all"]["validation"])
@@ -88,7 +92,7 @@ def main(options: RealFacesOptions) -> Path:
     final = run_folder(options, chosen, "all")
     if options.further:
         job = further_round(options, final)
-        result["seconds"] |= run_jobs([job], 1)
+        result["seconds"] |= run_jobs([job], 1, options.threads)
         final = job.folder
     validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
     checkpoint = write_text_free(final, Path(options.checkpoint), validation, options.half, comparison=result)
@@ -101,7 +105,7 @@ def main(options: RealFacesOptions) -> Path:
         command = ["train_scripts/evaluate_photos.py", str(checkpoint.resolve()), "--photos", options.photos]
         followers.append(Job("photographs", command, output / "photographs", ["small set"]))
     followers.append(Job("card", ["-m", "hub_cards", str(checkpoint.resolve())], output / "card", [followers[-1].name]))
-    run_jobs(followers, 1)
+    run_jobs(followers, 1, options.threads)
     return checkpoint
 
 

@@ -206,7 +206,7 @@ class FaceRenderer:
             normals @ rotation.T,
             attributes,
             person.skin.albedo,
-            add_wrinkles(self.wrinkles, depths, person.skin.heights),
+            add_wrinkles(self.wrinkles, depths, person.skin.heights, identity.fold_shift),
             np.float32(1 / TEXEL),
             np.ascontiguousarray(rotation[:, 1]),
             lights,
@@ -220,9 +220,9 @@ class FaceRenderer:
             picture,
             alpha,
         )
-        # Cameras expose dark skin longer, though not to the same brightness.
+        # Cameras expose dark skin longer, though not to the same brightness, and some hardly.
         brightness = float(identity.skin @ np.array([0.3, 0.6, 0.1], dtype=np.float32))
-        exposure = nuisance.exposure * (0.30 / brightness) ** 0.45 * 0.95
+        exposure = nuisance.exposure * (0.30 / brightness) ** nuisance.metering * 0.95
         faces.images[index] = develop(picture, nuisance, exposure)
         faces.alpha[index] = (alpha * 255 + 0.5).astype(np.uint8)
 

@@ -25,6 +25,7 @@ ICT_SKIN_TONES = np.vstack([SKIN_TONES, DARKEST_SKIN])
 IDENTITY_MODES = 100
 SHAPE_LIMIT = 2.2  # standard deviations of a mode
 RESTING_WRINKLES = ("forehead", "glabella", "crows_feet", "nasolabial", "marionette", "under_eye")
+LINE_SHARES = (0.3, 0.3, 0.3, 0.5, 0.3, 0.3)  # of people who have them at rest whatever their age
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,12 @@ class Identity:
     cheek_beard: float  # density on cheeks and jaws, of the beard's
     goatee: float  # density around the corners of the mouth and on the chin, of the beard's
     beard_patches: float  # how uneven it grows, 0..1
+    # What lies on a resting face and says nothing about how it moves
+    lines: np.ndarray  # (6,) depth of `RESTING_WRINKLES` beyond what age gives, 0..1
+    fold_shift: np.ndarray  # (2,) centimetres outwards and up that the folds around the mouth lie off their mean place
+    creases: int  # lines in cheeks and jaws that no AU makes
+    relief: float  # height of soft bulges and hollows, 0..1
+    mouth_shade: float  # how much darker the skin around the mouth is, 0..1
     # Glasses
     glasses: bool
     frame_width: float
@@ -152,7 +159,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         lipstick=linear(painted if made_up else lips),
         lip_strength=uniform(0.4, 1.0),
         lip_gap=uniform(0.06, 0.14) if rng.random() < 0.08 else uniform(0.0, 0.03),
-        sclera=uniform(0.38, 0.68),
+        sclera=uniform(0.38, 0.68) * (1 - 0.4 * darkness),
         iris=linear(iris * uniform(0.7, 1.2)),
         iris_radius=uniform(0.37, 0.43),
         pupil_radius=uniform(0.12, 0.22),
@@ -192,6 +199,11 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         beard_patches=uniform(0.2, 1.0),
         # Many smile without a fold beside it: what lies around a mouth must not stand for how it moves.
         mouth_folds=max(0.0, uniform(-0.5, 1.0)),
+        lines=uniform(0, 0.9, len(RESTING_WRINKLES)) * (rng.random(len(RESTING_WRINKLES)) < LINE_SHARES),
+        fold_shift=np.clip(rng.normal(0, 0.25, 2), -0.5, 0.5),
+        creases=int(min(rng.poisson(1.3), 5)),
+        relief=uniform(0.0, 1.0),
+        mouth_shade=max(0.0, uniform(-0.6, 0.3 + 0.7 * darkness)),
     )
 
 

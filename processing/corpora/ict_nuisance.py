@@ -73,6 +73,7 @@ class Session:
     greyscale: bool
     camera_noise: float
     camera_blur: float
+    metering: float  # how far the exposure makes up for the skin's brightness, 0 not at all, 1 wholly
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Nuisance:
     sky: tuple[float, float, float]
     ground: tuple[float, float, float]
     exposure: float
+    metering: float
     background_seed: int  # negative: plain grey
     shift: tuple[float, float]  # of the crop's sides
     turn: float
@@ -120,6 +122,7 @@ def sample_session(rng: np.random.Generator) -> Session:
         greyscale=bool(rng.random() < 0.08),
         camera_noise=float(rng.uniform(0, 0.03) if rng.random() < 0.5 else 0.0),
         camera_blur=float(rng.uniform(0, 0.012) if rng.random() < 0.4 else 0.0),
+        metering=float(rng.uniform(0.1, 0.55)),
     )
 
 
@@ -139,6 +142,7 @@ PLAIN_SESSION = Session(
     greyscale=False,
     camera_noise=0.0,
     camera_blur=0.0,
+    metering=0.45,
 )
 
 
@@ -170,6 +174,7 @@ def sample_clip_nuisances(
                 gaze=gaze if variation.gaze else (0.0, 0.0),
                 **_lights(session, wobble if variation.lights else np.zeros(3)),
                 exposure=session.exposure * (float(np.exp(0.06 * move[12])) if variation.exposure else 1.0),
+                metering=session.metering,
                 background_seed=int(seeds[0]) if variation.background and chance[5] < 0.5 else session.background_seed,
                 shift=tuple(placed[:2].tolist()) if variation.placement else (0.0, 0.0),
                 turn=float(placed[2]) if variation.placement else 0.0,
@@ -201,7 +206,7 @@ def _switched(session: Session, variation: Variation) -> Session:
     if not variation.coloured_lights:
         changes |= {"warmth": 0.0, "tint": plain.tint}
     if not variation.exposure:
-        changes["exposure"] = 1.0
+        changes |= {"exposure": 1.0, "metering": plain.metering}
     if not variation.background:
         changes["background_seed"] = -1
     if not variation.greyscale:

@@ -36,6 +36,12 @@ def make_skin(
         mottled = 0.05 * coarse[0] + 0.05 * coarse[1] + 0.05 * coarse[2]
         albedo *= (1 + identity.blotches * mottled)[..., None] + pores * 0.03 * fine[..., None]
         heights += pores * (0.003 * fine + 0.006 * coarse[2])
+        below_eyes = np.clip((eyes[:, 1].mean() - 1.2 - y) / 1.5, 0, 1)
+        heights += identity.relief * below_eyes * (0.10 * coarse[0] + 0.03 * coarse[1])
+        _add_creases(heights, identity)
+        mouth = points[48:60].mean(axis=0)
+        around = np.exp(-(((s / 3.4) ** 2 + ((y - mouth[1] + 0.3) / 2.2) ** 2) ** 2)) * (1 + 0.3 * coarse[1])
+        _tint(albedo, around, identity.mouth_shade * np.array([-0.26, -0.30, -0.30]))
         _tint(
             albedo, _redness(s, y, points) * (0.6 + 0.4 * coarse[1]), identity.redness * np.array([0.06, -0.2, -0.16])
         )
@@ -55,7 +61,7 @@ def make_skin(
         mask = _beard(identity, s, y, points, coarse[1])
         stubble = np.clip(mask * (1.0 + 0.3 * fine), 0, 1)
         _paint(albedo, stubble * 0.9, np.minimum(0.6 * identity.hair, identity.skin) / identity.skin)
-        heights += stubble * (0.004 + 0.04 * identity.beard_length) * fine
+        heights += stubble * (0.004 + 0.025 * identity.beard_length) * fine
     return Skin(np.maximum(albedo, 0.02), heights, *_part_colours(geometry, identity, scalp, coarse, makeup))
 
 
@@ -137,6 +143,29 @@ def _redness(s, y, points) -> np.ndarray:
     nose = np.exp(-((s / 1.1) ** 2) - (((y - points[30][1] + 0.2) / 1.2) ** 2))
     chin = 0.5 * np.exp(-((s / 1.5) ** 2) - (((y - points[8][1] - 1.5) / 1.0) ** 2))
     return cheeks + 0.8 * nose + chin
+
+
+def _add_creases(heights: np.ndarray, identity: Identity) -> None:
+    """Adds lines in cheeks, jaws and chin, most on both sides: what lies on a face is not what the face does."""
+    rng = np.random.Generator(np.random.PCG64([identity.texture_seed, 2]))
+    for _ in range(identity.creases):
+        place, angle = rng.uniform((1.6, -7.0), (7.5, 1.0)), rng.uniform(0, np.pi)
+        length, bend, width, depth = rng.uniform((1.2, -0.12, 0.18, 0.02), (4.5, 0.12, 0.42, 0.09))
+        chosen = rng.choice([-1, 1]) if rng.random() < 0.3 else 0
+        for sign in (-1, 1) if chosen == 0 else (chosen,):
+            reach = 0.5 * length + 1.0
+            low = np.array([sign * place[0] - reach - TEXTURE_LEFT, place[1] - reach - TEXTURE_BOTTOM]) / TEXEL
+            columns, rows = (
+                np.arange(max(0, round(start)), min(count, round(start + 2 * reach / TEXEL)))
+                for start, count in zip(low, TEXTURE_SHAPE[::-1], strict=True)
+            )
+            s = sign * (TEXTURE_LEFT + TEXEL * columns)[None] - place[0]
+            y = (TEXTURE_BOTTOM + TEXEL * rows)[:, None] - place[1]
+            along, across = s * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - s * np.sin(angle)
+            across = across - bend * along**2
+            line = 0.6 * np.exp(-(((across - 2.2 * width) / (1.7 * width)) ** 2)) - np.exp(-((across / width) ** 2))
+            fading = np.clip(2.5 * (1 - np.abs(along) / (0.5 * length)), 0, 1)
+            heights[rows[:, None], columns[None]] += depth * line * fading
 
 
 def _freckles(rng: np.random.Generator, identity: Identity, points) -> np.ndarray:

@@ -6,8 +6,9 @@ import numpy as np
 
 from processing.corpora.bilateral_behaviour import COLUMN, LEFT, RIGHT
 from processing.corpora.ict_geometry import TEXEL, TEXTURE_BOTTOM, TEXTURE_LEFT, FaceGeometry
-from processing.corpora.ict_identity import Identity
+from processing.corpora.ict_identity import RESTING_WRINKLES, Identity
 
+SHIFTED = ("nasolabial", "marionette", "under_eye")  # each person has them a little elsewhere
 RESTING_DEPTH = 0.55  # of a resting wrinkle against one that its AU makes
 
 
@@ -153,17 +154,28 @@ def wrinkle_depths(wrinkles: list[Wrinkle], identity: Identity, sides: np.ndarra
         made = sum(share * sides[:, COLUMN[name], wrinkle.side] / 5 for name, share in wrinkle.causes)
         deepening = identity.wrinkling * (identity.mouth_folds if wrinkle.name == "nasolabial" else 1.0)
         resting = RESTING_DEPTH * identity.resting.get(wrinkle.name, 0.0)
+        if wrinkle.name in RESTING_WRINKLES:
+            resting = max(resting, identity.lines[RESTING_WRINKLES.index(wrinkle.name)])
         depths[:, column] = np.minimum(np.minimum(made, 1.2) * deepening + resting, 1.3)
     return depths
 
 
-def add_wrinkles(wrinkles: list[Wrinkle], depths: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """The texture plane's heights (rows, columns) for one face: those of the skin with wrinkles of these depths."""
+def add_wrinkles(
+    wrinkles: list[Wrinkle], depths: np.ndarray, base: np.ndarray, fold_shift: np.ndarray = (0.0, 0.0)
+) -> np.ndarray:
+    """The texture plane's heights (rows, columns) for one face: those of the skin with wrinkles of these depths.
+
+    `fold_shift`: centimetres outwards and up by which the folds of `SHIFTED` lie off their mean place.
+    """
     heights = base.copy()
+    outwards, up = (round(float(centimetres) / TEXEL) for centimetres in fold_shift)
     for wrinkle, depth in zip(wrinkles, depths, strict=True):
         if depth > 0.01:
+            row, column = wrinkle.row, wrinkle.column
+            if wrinkle.name in SHIFTED:
+                row, column = row + up, column + (outwards if wrinkle.side == LEFT else -outwards)
             rows, columns = wrinkle.heights.shape
-            part = heights[wrinkle.row : wrinkle.row + rows, wrinkle.column : wrinkle.column + columns]
+            part = heights[row : row + rows, column : column + columns]
             part += depth * wrinkle.heights
     return heights
 

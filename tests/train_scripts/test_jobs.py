@@ -42,3 +42,10 @@ def test_a_killed_job_keeps_its_checkpoints_and_another_command_does_not_get_the
     other = job(tmp_path, "one", code(checkpoints, "pass"))
     run_jobs([other], parallel=1)
     assert other.log.read_text().strip() == "False"
+
+
+def test_a_job_has_the_threads_it_is_given_and_runs_again_with_others(tmp_path):
+    shown = job(tmp_path, "shown", "import os; print(os.environ['OMP_NUM_THREADS'])")
+    for threads in (1, 3):
+        run_jobs([shown], parallel=1, threads=threads)
+        assert shown.log.read_text().strip() == str(threads)

@@ -307,6 +307,20 @@ def test_brighter_light_gives_a_brighter_face(renderer, people):
         assert skin(draw(renderer, people(number), replace(FRONTAL, exposure=1.5))) > levels[2] + 3
 
 
+def test_metering_makes_up_for_the_skins_brightness(renderer):
+    """The more of it, the nearer in brightness are pictures of light and dark skin."""
+    light, dark = (
+        renderer.person(replace(identity(0), skin=np.full(3, value, np.float32)), PLAIN) for value in (0.6, 0.05)
+    )
+    gaps = []
+    for metering in (0.0, 0.3, 0.6):
+        place = replace(FRONTAL, metering=metering)
+        gaps.append(picture(renderer, light, place).mean() - picture(renderer, dark, place).mean())
+    assert gaps[0] > 1.15 * gaps[1] > 1.15**2 * gaps[2] > 0
+    drawn = [sample_session(random_generator(0, SESSION, number)).metering for number in range(200)]
+    assert 0.1 <= min(drawn) < 0.15 and 0.5 < max(drawn) <= 0.55
+
+
 def test_without_light_it_is_dark(renderer, people):
     dark = replace(FRONTAL, light_colours=((0.0,) * 3,) * 3, sky=(0.0,) * 3, ground=(0.0,) * 3)
     assert skin(draw(renderer, people(0), dark)) < 1
@@ -361,7 +375,7 @@ NUISANCE_FIELDS = {
     "background": ("background_seed",),
     "placement": ("shift", "turn", "zoom"),
     "occluders": ("occluders",),
-    "exposure": ("exposure",),
+    "exposure": ("exposure", "metering"),
     "greyscale": ("greyscale",),
     "blur": ("blur",),
     "noise": ("noise",),

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("numba")
 
 from processing.corpora.ict_geometry import texel_grid
-from processing.corpora.ict_identity import DARKEST_SKIN, ICT_SKIN_TONES, linear, sample_identity
+from processing.corpora.ict_identity import DARKEST_SKIN, ICT_SKIN_TONES, RESTING_WRINKLES, linear, sample_identity
 from processing.corpora.ict_skin import make_skin
 from processing.corpora.random_streams import IDENTITY, random_generator
 from processing.corpora.synthetic_identity import SKIN_TONES
@@ -76,3 +76,59 @@ def test_skin_is_as_dark_as_the_darkest():
     darkest, before = linear(DARKEST_SKIN).mean(), linear(SKIN_TONES[-1]).mean()
     assert darkest < 0.6 * before
     assert 0.08 < (skins < before).mean() < 0.25 and skins.min() < darkest + 0.3 * (before - darkest)
+
+
+SMOOTH = {"creases": 0, "relief": 0.0, "mouth_shade": 0.0, "beard": 0.0, "moustache": 0.0}
+
+
+def skin(renderer, texture=True, **traits):
+    nothing = np.zeros(len(renderer.geometry.neutral), np.float32)
+    return make_skin(renderer.geometry, identity(0, **(SMOOTH | traits)), nothing, texture, False, False, False)
+
+
+def test_creases_lie_below_the_brows_and_each_is_one_more(renderer):
+    _, y = texel_grid()
+    smooth = skin(renderer).heights
+    changed = [np.abs(skin(renderer, creases=count).heights - smooth) > 1e-6 for count in range(1, 6)]
+    areas = [mask.sum() for mask in changed]
+    assert areas[0] > 50 and (np.diff(areas) > 0).all()
+    brows = renderer.geometry.plane[renderer.geometry.landmarks][17:27, 1].mean()
+    assert not (changed[-1] & (y > brows)).any()
+    assert 0.01 < np.abs(skin(renderer, creases=5).heights - smooth).max() < 0.3  # centimetres
+
+
+def test_relief_is_as_high_as_it_says_and_below_the_eyes(renderer):
+    smooth = skin(renderer).heights
+    half, full = (skin(renderer, relief=share).heights - smooth for share in (0.5, 1.0))
+    np.testing.assert_allclose(full, 2 * half, atol=1e-6)
+    eyes = renderer.geometry.plane[renderer.geometry.landmarks][36:48, 1].mean()
+    _, y = texel_grid()
+    assert 0.05 < full[y[:, 0] < eyes - 2].std() < 0.3 and not full[y[:, 0] > eyes].any()
+
+
+def test_skin_around_the_mouth_may_be_darker(renderer):
+    s, y = texel_grid()
+    mouth = renderer.geometry.plane[renderer.geometry.landmarks][48:60, 1].mean()
+    darker = 1 - skin(renderer, mouth_shade=1.0).albedo.mean(axis=-1) / skin(renderer).albedo.mean(axis=-1)
+    beside = (np.abs(s) > 2.5) & (np.abs(s) < 3.0) & (np.abs(y - mouth) < 0.5)
+    assert 0.1 < darker[beside].mean() < 0.4 and np.abs(darker[(y > 2) & (np.abs(s) < 8)]).max() < 0.01
+
+
+def test_texture_switches_creases_relief_and_shade_off(renderer):
+    marked = {"creases": 5, "relief": 1.0, "mouth_shade": 1.0}
+    plain, other = skin(renderer, texture=False), skin(renderer, texture=False, **marked)
+    np.testing.assert_array_equal(plain.heights, other.heights)
+    np.testing.assert_array_equal(plain.albedo, other.albedo)
+
+
+def test_faces_at_rest_carry_lines_whatever_their_age():
+    """Else a line stands for a movement."""
+    drawn = [identity(number) for number in range(400)]
+    lines = np.array([person.lines for person in drawn])
+    assert lines.shape == (400, len(RESTING_WRINKLES)) and (lines >= 0).all() and lines.max() <= 0.9
+    shares = dict(zip(RESTING_WRINKLES, (lines > 0).mean(axis=0), strict=True))
+    assert 0.42 < shares.pop("nasolabial") < 0.58 and all(0.22 < share < 0.38 for share in shares.values())
+    assert abs(np.corrcoef(lines.max(axis=1), [person.wrinkling for person in drawn])[0, 1]) < 0.15
+    assert {person.creases for person in drawn} == set(range(6))
+    shift = np.array([person.fold_shift for person in drawn])
+    assert shift.shape == (400, 2) and 0.2 < shift.std() < 0.3 and np.abs(shift).max() <= 0.5

@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, COLUMN, LEFT, RIGHT
 from processing.corpora.ict_geometry import TEXTURE_SHAPE, texel_grid
 from processing.corpora.ict_identity import RESTING_WRINKLES, sample_identity
-from processing.corpora.ict_wrinkles import add_wrinkles, wrinkle_depths
+from processing.corpora.ict_wrinkles import SHIFTED, add_wrinkles, wrinkle_depths
 
 # Which folds an AU makes, by the FACS manual's appearance changes.
 MADE_BY = {
@@ -42,7 +42,8 @@ def landmarks(renderer):
 def smooth():
     """Somebody without wrinkles at rest."""
     identity = sample_identity(np.random.default_rng(0))
-    return replace(identity, wrinkling=0.8, mouth_folds=1.0, resting=dict.fromkeys(RESTING_WRINKLES, 0.0))
+    nothing = {"resting": dict.fromkeys(RESTING_WRINKLES, 0.0), "lines": np.zeros(len(RESTING_WRINKLES))}
+    return replace(identity, wrinkling=0.8, mouth_folds=1.0, **nothing)
 
 
 def sides(**strengths):
@@ -174,3 +175,31 @@ def test_the_fold_beside_the_mouth_has_a_share_of_its_own(wrinkles, smooth):
     np.testing.assert_allclose(half[mouth], full[mouth] / 2)
     assert (full[mouth] > 0.5).all() and not none[mouth].any()
     np.testing.assert_array_equal(none[~mouth], full[~mouth])
+
+
+@pytest.mark.parametrize("name", RESTING_WRINKLES)
+def test_lines_are_there_at_rest_and_what_is_made_comes_on_top(name, wrinkles, smooth):
+    """The deeper of line and resting wrinkle counts."""
+    lines = 0.7 * (np.array(RESTING_WRINKLES) == name)
+    lined = replace(smooth, lines=lines)
+    here = np.array([wrinkle.name == name for wrinkle in wrinkles])
+    rest = depths(wrinkles, lined)
+    np.testing.assert_allclose(rest, 0.7 * here, rtol=1e-6)
+    both = depths(wrinkles, replace(lined, resting={name: 1.0}))
+    np.testing.assert_array_equal(both, rest)
+    moved, unlined = (depths(wrinkles, person, AU12=2, AU6=2, AU15=2, AU1=2, AU4=2) for person in (lined, smooth))
+    np.testing.assert_allclose(moved, np.minimum(unlined + rest, 1.3), rtol=1e-5)
+
+
+def test_folds_around_the_mouth_lie_elsewhere_on_each_person(wrinkles):
+    """Outwards and up on both sides; the others stay."""
+    base = np.zeros(TEXTURE_SHAPE, np.float32)
+    for name in {wrinkle.name for wrinkle in wrinkles}:
+        for side in (LEFT, RIGHT):
+            chosen = np.array([w.name == name and w.side == side for w in wrinkles], dtype=np.float32)
+            (s, y), (moved_s, moved_y) = (
+                centre(add_wrinkles(wrinkles, chosen, base, shift)) for shift in ((0.0, 0.0), (0.4, -0.3))
+            )
+            expected = (0.4, -0.3) if name in SHIFTED else (0.0, 0.0)
+            outwards = moved_s - s if side == LEFT else s - moved_s
+            np.testing.assert_allclose((outwards, moved_y - y), expected, atol=1e-3, err_msg=name)
