@@ -1,34 +1,62 @@
 """The text side's projection fitted anew after training, so that words no label was trained with are understood.
 
-Trained end to end on a few hundred label texts, a projection of hundreds of inputs knows them by heart: on rendered
-people, prompts it never saw rank frames far worse than those it did. A ridge regression from the frozen sentence
-encoder's features to the label embeddings that were learned has one parameter that trades the two, and phrasings left
-out say which value is best. The label names keep their embeddings, hence all logits stay.
+Trained end to end on a few hundred label texts, a linear projection of hundreds of inputs knows them by heart: on
+rendered people, prompts it never saw rank frames far worse than those it did. Kernel regression from the frozen sentence
+encoder's features to the label embeddings that were learned makes up for much of that (`benchmarks/unseen_words.py`
+compares them), and phrasings left out say how closely it should follow the others. The label names keep their
+embeddings, hence all logits stay.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from datasets import Dataset
 from scipy.stats import rankdata
 
+from modeling_clef.text_projection_clef import SHARPNESS, AnchoredProjection
 from processing.phrasings_clef import PHRASINGS
 from train_scripts.labels import label_matrix
 from train_scripts.predict import extract_features
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the regularisation, in mean squared norms of the features
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the regularisation: how far a phrasing may miss its label's embedding
+NAME_STRENGTH = 1e-6  # names miss theirs by rounding alone
 PARTS = 4  # phrasings are left out in so many turns
 
+# (features, targets, name features, name targets) → a function from features (T, C) to embeddings (T, D)
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
-def refit_text_projection(model, processor, validation: Dataset) -> dict:
-    """Fits `model.clef.text_projection` anew, in place.
 
-    Args:
-        model: a CLEFForImageClassification with a text tower and a head on label texts.
-        validation: frames of people that were not trained on; they choose the strength.
+@dataclass(frozen=True, eq=False)
+class LabelTexts:
+    """The texts of K labels as the sentence encoder sees them, float64.
 
-    Returns:
-        "strength", and for each strength under "held_out_auroc" the mean AUROC of phrasings that were left out of the
-        fit, over labels that the validation frames know as both present and absent.
+    Attributes:
+        names: (K, C) features. targets: (K, D) embeddings that the labels have.
+        others: (N, C) features of descriptions and phrasings. owners: (N,) the label each belongs to. parts: (N,) the
+            turn in which each is left out, -1 for never; a phrasing is left out in all its templates at once.
+    """
+
+    names: np.ndarray
+    targets: np.ndarray
+    others: np.ndarray
+    owners: np.ndarray
+    parts: np.ndarray
+
+    def held_out_rankings(self, fit: Fit, images: np.ndarray, truth: np.ndarray) -> list[float]:
+        """AUROC of each phrasing where it was left out of the fit: see `text_rankings`."""
+        rankings = []
+        for part in range(PARTS):
+            left_out = self.parts == part
+            kept = ~left_out
+            embed = fit(self.others[kept], self.targets[self.owners[kept]], self.names, self.targets)
+            rankings += text_rankings(embed(self.others[left_out]), self.owners[left_out], images, truth)
+        return rankings
+
+
+def read_label_texts(model, processor) -> LabelTexts:
+    """Of a CLEFForImageClassification in eval mode.
 
     Raises:
         ValueError: a linear head, a text-free model, or labels without phrasings.
@@ -36,63 +64,109 @@ def refit_text_projection(model, processor, validation: Dataset) -> dict:
     if model.config.head == "linear" or model.clef.text_model is None:
         raise ValueError("a linear head or a text-free model has no text projection to fit.")
     labels = [label for label_set in model.config.label_sets for label in label_set["labels"]]
-    names = processor.label_prompts(labels)
-    others, owners, parts = _other_texts(processor, labels)
+    texts, owners, parts = _other_texts(processor, labels)
     if not (parts >= 0).any():
         raise ValueError(f"none of the labels {labels} has phrasings.")
-    model.eval()
     with torch.no_grad():
-        fixed, features = (_features(model, processor, texts) for texts in (names, others))
+        names, others = (_features(model, processor, group) for group in (processor.label_prompts(labels), texts))
         targets = model.label_head.embed_names(model.clef).double().cpu().numpy()
-    images = extract_features(model, validation, processor, progress=False).projection
-    truth = label_matrix(validation, model.config.label_sets)
-
-    unit = (features**2).sum(axis=1).mean()
-    rankings = {}
-    for strength in STRENGTHS:
-        rankings[strength] = []
-        for part in range(PARTS):
-            left_out = parts == part
-            kept = ~left_out
-            weight = constrained_ridge(features[kept], targets[owners[kept]], fixed, targets, strength * unit)
-            rankings[strength] += _rankings(features[left_out] @ weight.T, owners[left_out], images, truth)
-    best = choose_strength(rankings)
-    weight = constrained_ridge(features, targets[owners], fixed, targets, best * unit)
-    projection = model.clef.text_projection.weight
-    with torch.no_grad():
-        projection.copy_(torch.from_numpy(weight).to(projection))
-    means = {strength: float(np.mean(values)) for strength, values in rankings.items()}
-    return {"strength": best, "held_out_auroc": {str(key): mean for key, mean in means.items()}}
+    return LabelTexts(names, targets, others, owners, parts)
 
 
-def choose_strength(rankings: dict[float, list[float]]) -> float:
-    """The strongest regularisation whose mean lies within a standard error of the best mean: as far as left-out
-    phrasings tell, it is as good, and it bends less to the words that training had."""
-    best = max(rankings.values(), key=np.mean)
-    error = np.std(best) / np.sqrt(len(best))
-    return max(strength for strength, values in rankings.items() if np.mean(values) >= np.mean(best) - error)
-
-
-def constrained_ridge(
-    features: np.ndarray, targets: np.ndarray, fixed: np.ndarray, fixed_targets: np.ndarray, penalty: float
-) -> np.ndarray:
-    """The matrix W (D, C) that minimises |features Wᵀ - targets|² + penalty |W|² subject to fixed Wᵀ = fixed_targets.
+def refit_text_projection(model, processor, validation: Dataset) -> dict:
+    """Gives `model.clef` an `AnchoredProjection` fitted to the embeddings of its labels, in place of what it has.
 
     Args:
-        features (N, C), targets (N, D): to be met nearly. fixed (K, C), fixed_targets (K, D): to be met exactly;
-            K <= C linearly independent rows.
+        model: a CLEFForImageClassification with a text tower and a head on label texts.
+        validation: frames of people that were not trained on; they choose the strength.
+
+    Returns:
+        "strength"; for each strength under "held_out_auroc" the mean AUROC of phrasings that were left out of the fit,
+        over labels that the validation frames know as both present and absent; and under "names_auroc" that of the
+        label names.
+
+    Raises:
+        ValueError: see `read_label_texts`.
     """
-    inverse = np.linalg.inv(features.T @ features + penalty * np.eye(features.shape[1]))
-    free = inverse @ (features.T @ targets)
-    moved = inverse @ fixed.T
-    return (free + moved @ np.linalg.solve(fixed @ moved, fixed_targets - fixed @ free)).T
+    model.eval()
+    texts = read_label_texts(model, processor)
+    images, truth = embed_frames(model, processor, validation)
+    means = {s: float(np.mean(texts.held_out_rankings(anchored_fit(s), images, truth))) for s in STRENGTHS}
+    best = max(means, key=means.get)
+    _replace_projection(model, *anchored_weights(texts, best))
+    names = text_rankings(texts.targets, np.arange(len(texts.names)), images, truth)
+    return {
+        "strength": best,
+        "held_out_auroc": {str(strength): mean for strength, mean in means.items()},
+        "names_auroc": float(np.mean(names)),
+    }
+
+
+def embed_frames(model, processor, frames: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(F, D) projected embeddings of the frames' faces, not normalised, and (F, K) their labels, NaN unknown."""
+    return (
+        extract_features(model, frames, processor, progress=False).projection,
+        label_matrix(frames, model.config.label_sets),
+    )
+
+
+def anchored_fit(strength: float) -> Fit:
+    """Kernel regression, exact on the names."""
+
+    def fit(features, targets, names, name_targets):
+        anchors, weight = _kernel_regression(features, targets, names, name_targets, strength)
+        return lambda others: _likeness(others, anchors) @ weight
+
+    return fit
+
+
+def anchored_weights(texts: LabelTexts, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Anchors (M, C) and weights (M, D) of the fit to all texts."""
+    return _kernel_regression(texts.others, texts.targets[texts.owners], texts.names, texts.targets, strength)
+
+
+def text_rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, truth: np.ndarray) -> list[float]:
+    """AUROC of each text's similarity to the frames, for the label that it means, from sums of ranks."""
+    similarities = images @ (embeds / np.linalg.norm(embeds, axis=1, keepdims=True)).T
+    scores = []
+    for label in np.unique(owners):
+        known = ~np.isnan(truth[:, label])
+        positive = truth[known, label] == 1
+        pairs = positive.sum() * (~positive).sum()
+        if pairs:
+            ranks = rankdata(similarities[known][:, owners == label], axis=0)
+            wins = ranks[positive].sum(axis=0) - positive.sum() * (positive.sum() + 1) / 2
+            scores += (wins / pairs).tolist()
+    return scores
+
+
+def _kernel_regression(features, targets, names, name_targets, strength) -> tuple[np.ndarray, np.ndarray]:
+    known = np.concatenate([features, names])
+    # As they may be stored, see `freeze_checkpoint.half_precision`: by those the names shall meet their embeddings.
+    anchors = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
+    miss = np.diag(np.repeat([strength, NAME_STRENGTH], [len(features), len(names)]))
+    weight = np.linalg.solve(_likeness(known, anchors) + miss, np.concatenate([targets, name_targets]))
+    return anchors, weight
+
+
+def _likeness(features: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """`text_projection_clef.likeness` in float64."""
+    return np.exp(SHARPNESS * (features / np.linalg.norm(features, axis=1, keepdims=True) @ anchors.T - 1))
+
+
+def _replace_projection(model, anchors: np.ndarray, weight: np.ndarray) -> None:
+    old = model.clef.text_projection.weight
+    projection = AnchoredProjection(anchors.shape[1], weight.shape[1], len(anchors)).to(old)
+    projection.anchors.copy_(torch.from_numpy(anchors))
+    with torch.no_grad():
+        projection.weight.copy_(torch.from_numpy(weight.T))
+    projection.weight.requires_grad_(old.requires_grad)
+    model.clef.text_projection = projection
+    model.config.text_anchors = len(anchors)
 
 
 def _other_texts(processor, labels: list[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Descriptions and phrasings; the label each belongs to; and the part in which each is left out, -1 for never.
-
-    A phrasing is left out in all its templates at once.
-    """
+    """Descriptions and phrasings; the label each belongs to; and the part in which each is left out, -1 for never."""
     texts, owners, parts = [], [], []
     for label, (descriptions, phrasings) in enumerate(
         zip(processor.description_prompts(labels), processor.phrasing_prompts(labels), strict=True)
@@ -117,18 +191,3 @@ def _features(model, processor, texts: list[str]) -> np.ndarray:
     finally:
         handle.remove()
     return torch.cat(rows).numpy()
-
-
-def _rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, truth: np.ndarray) -> list[float]:
-    """AUROC of each text's similarity to the frames, for the label that it means, from sums of ranks."""
-    similarities = images @ (embeds / np.linalg.norm(embeds, axis=1, keepdims=True)).T
-    scores = []
-    for label in np.unique(owners):
-        known = ~np.isnan(truth[:, label])
-        positive = truth[known, label] == 1
-        pairs = positive.sum() * (~positive).sum()
-        if pairs:
-            ranks = rankdata(similarities[known][:, owners == label], axis=0)
-            wins = ranks[positive].sum(axis=0) - positive.sum() * (positive.sum() + 1) / 2
-            scores += (wins / pairs).tolist()
-    return scores

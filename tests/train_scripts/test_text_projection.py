@@ -3,26 +3,76 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.metrics import roc_auc_score
 
-from train_scripts.text_projection import PARTS, _other_texts, _rankings, constrained_ridge
+from modeling_clef.text_projection_clef import SHARPNESS, AnchoredProjection
+from train_scripts.text_projection import (
+    NAME_STRENGTH,
+    PARTS,
+    LabelTexts,
+    _other_texts,
+    anchored_fit,
+    anchored_weights,
+    text_rankings,
+)
 
 
-def test_the_constrained_ridge_is_what_a_general_optimiser_finds():
-    rng = np.random.default_rng(0)
-    features, targets = rng.normal(size=(30, 6)), rng.normal(size=(30, 2))
-    fixed, fixed_targets = rng.normal(size=(3, 6)), rng.normal(size=(3, 2))
-    weight = constrained_ridge(features, targets, fixed, fixed_targets, 2.5)
+def some_texts(rng):
+    others, names = rng.normal(size=(30, 6)), rng.normal(size=(4, 6))
+    targets = rng.normal(size=(4, 3))
+    owners, parts = rng.integers(0, 4, 30), np.arange(30) % (PARTS + 1) - 1
+    return LabelTexts(names, targets / np.linalg.norm(targets, axis=1, keepdims=True), others, owners, parts)
 
-    def loss(flat):
-        w = flat.reshape(2, 6)
-        return ((features @ w.T - targets) ** 2).sum() + 2.5 * (w**2).sum()
 
-    constraint = {"type": "eq", "fun": lambda flat: (fixed @ flat.reshape(2, 6).T - fixed_targets).ravel()}
-    found = minimize(loss, np.zeros(12), constraints=[constraint], tol=1e-12).x.reshape(2, 6)
-    np.testing.assert_allclose(fixed @ weight.T, fixed_targets, atol=1e-10)
-    np.testing.assert_allclose(weight, found, atol=1e-4)
+def test_the_fit_is_the_mean_of_a_gaussian_process():
+    """exp(s (cosine - 1)) of unit vectors is a Gaussian of their distance, of length 1 / sqrt(s)."""
+    texts = some_texts(np.random.default_rng(0))
+    unit = [f / np.linalg.norm(f, axis=1, keepdims=True) for f in (texts.others, texts.names)]
+    process = GaussianProcessRegressor(
+        ConstantKernel(1.0, "fixed") * RBF(SHARPNESS**-0.5, "fixed"), alpha=np.repeat([0.2, NAME_STRENGTH], [30, 4])
+    )
+    process.fit(np.concatenate(unit), np.concatenate([texts.targets[texts.owners], texts.targets]))
+    new = np.random.default_rng(1).normal(size=(5, 6))
+    expected = process.predict(new / np.linalg.norm(new, axis=1, keepdims=True))
+    fit = anchored_fit(0.2)(texts.others, texts.targets[texts.owners], texts.names, texts.targets)
+    np.testing.assert_allclose(fit(new), expected, atol=5e-3)  # anchors are rounded to half precision
+    np.testing.assert_allclose(fit(texts.names), texts.targets, atol=2e-5)  # and names exact all the same
+
+
+def test_the_module_computes_what_was_fitted():
+    texts = some_texts(np.random.default_rng(2))
+    anchors, weight = anchored_weights(texts, 0.05)
+    module = AnchoredProjection(6, 3, 34)
+    module.anchors.copy_(torch.from_numpy(anchors))
+    module.weight.data.copy_(torch.from_numpy(weight.T))
+    fit = anchored_fit(0.05)(texts.others, texts.targets[texts.owners], texts.names, texts.targets)
+    with torch.no_grad():
+        found = module(torch.from_numpy(texts.others).float()).numpy()
+    np.testing.assert_allclose(found, fit(texts.others), atol=1e-5)
+    np.testing.assert_array_equal(anchors, anchors.astype(np.float16))
+
+
+def test_what_is_ranked_was_left_out_of_the_fit():
+    texts = some_texts(np.random.default_rng(3))
+    images, truth = np.random.default_rng(4).normal(size=(40, 3)), np.eye(4)[np.arange(40) % 4]
+    seen = []
+
+    def fit(features, targets, names, name_targets):
+        np.testing.assert_array_equal(names, texts.names)
+        assert len(features) == len(targets)
+
+        def embed(others):
+            shared = (others[:, None] == features[None]).all(axis=-1)
+            seen.append((shared.any(), len(features) + len(others)))
+            return others[:, :3]
+
+        return embed
+
+    rankings = texts.held_out_rankings(fit, images, truth)
+    assert seen == [(False, 30)] * PARTS
+    assert len(rankings) == (texts.parts >= 0).sum()
 
 
 def test_rankings_are_aurocs_of_each_text_over_the_frames_whose_label_is_known():
@@ -37,7 +87,7 @@ def test_rankings_are_aurocs_of_each_text_over_the_frames_whose_label_is_known()
         roc_auc_score(truth[10:, 0], similarities[10:, 1]),
         roc_auc_score(truth[:, 1], similarities[:, 0]),
     ]
-    assert _rankings(embeds, owners, images, truth) == pytest.approx(expected)
+    assert text_rankings(embeds, owners, images, truth) == pytest.approx(expected)
 
 
 def test_a_phrasing_is_left_out_in_all_its_templates_at_once():
@@ -81,16 +131,11 @@ def test_names_keep_their_logits_and_other_words_move(monkeypatch):
         after = model(pixels).logits, model.clef.text_embeds(smile["input_ids"], smile["attention_mask"])
     torch.testing.assert_close(after[0], before[0], atol=1e-4, rtol=1e-4)
     assert (after[1] - before[1]).abs().max() > 1e-2
-    assert report["strength"] >= float(max(report["held_out_auroc"], key=report["held_out_auroc"].get))
+    assert str(report["strength"]) == max(report["held_out_auroc"], key=report["held_out_auroc"].get)
+    assert 0 < report["names_auroc"] < 1
+    assert model.config.text_anchors == len(model.clef.text_projection.anchors) > 100
+    again = module.refit_text_projection(model, processor, corpus)  # of a model that has anchors already
+    assert again["held_out_auroc"] == pytest.approx(report["held_out_auroc"], abs=1e-3)
     model.freeze_labels()
     with pytest.raises(ValueError, match="text-free"):
         module.refit_text_projection(model, processor, corpus)
-
-
-def test_the_strongest_of_those_as_good_is_chosen():
-    from train_scripts.text_projection import choose_strength
-
-    spread = [-0.1, 0.1] * 50  # standard error .01
-    means = {0.1: 0.79, 0.3: 0.8, 1.0: 0.795, 3.0: 0.785}
-    assert choose_strength({key: [mean + x for x in spread] for key, mean in means.items()}) == 1.0
-    assert choose_strength({key: [mean] * 100 for key, mean in means.items()}) == 0.3
