@@ -12,8 +12,8 @@ SHARPNESS = 5.0
 class AnchoredProjection(nn.Module):
     """Kernel regression: a text lands near where the anchors, texts of known labels, that it is like to lie.
 
-    A linear map of a sentence encoder's features has to place all of language by the few hundred texts that labels have;
-    this one is exact on them and does not extrapolate (ours; the paper and CLIP project linearly).
+    A linear map of a sentence encoder's features has to place all of language by the few hundred texts that labels
+    have, and extrapolates; this one can meet them all and does not (ours; the paper and CLIP project linearly).
 
     Args:
         in_features: C, width of the text features. out_features: D. anchors: M texts.

@@ -1,13 +1,13 @@
 """The text side's projection fitted anew after training, so that words no label was trained with are understood.
 
 Trained end to end on a few hundred label texts, a linear projection of hundreds of inputs knows them by heart: on
-rendered people, prompts it never saw rank frames far worse than those it did. Kernel regression from the frozen sentence
-encoder's features to the label embeddings that were learned makes up for much of that (`benchmarks/unseen_words.py`
-compares them), and phrasings left out say how closely it should follow the others. The label names keep their
-embeddings, hence all logits stay.
+rendered people, prompts it never saw rank frames far worse than those it did. Kernel regression from the frozen
+sentence encoder's features to the label embeddings that were learned makes up for much of that
+(`benchmarks/unseen_words.py` compares them), and phrasings left out say how closely it should follow the others. The
+label names keep their embeddings, hence all logits stay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,8 @@ def read_label_texts(model, processor) -> LabelTexts:
     if not (parts >= 0).any():
         raise ValueError(f"none of the labels {labels} has phrasings.")
     with torch.no_grad():
-        names, others = (_features(model, processor, group) for group in (processor.label_prompts(labels), texts))
+        names = _features(model, [model.label_head.name_tokens(model.device)])
+        others = _features(model, (_tokens(processor, text, model.device) for text in texts))
         targets = model.label_head.embed_names(model.clef).double().cpu().numpy()
     return LabelTexts(names, targets, others, owners, parts)
 
@@ -181,13 +182,18 @@ def _other_texts(processor, labels: list[str]) -> tuple[list[str], np.ndarray, n
     return texts, np.array(owners), np.array(parts)
 
 
-def _features(model, processor, texts: list[str]) -> np.ndarray:
-    """(N, C) float64: what the text projection is given."""
+def _tokens(processor, text: str, device) -> tuple[torch.Tensor, torch.Tensor]:
+    encoded = processor.tokenizer(text, return_tensors="pt").to(device)
+    return encoded["input_ids"], encoded["attention_mask"]
+
+
+def _features(model, tokens: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> np.ndarray:
+    """(N, C) float64: what the text projection is given of pairs of `input_ids` and `attention_mask`."""
     rows = []
     handle = model.clef.text_projection.register_forward_pre_hook(lambda _, given: rows.append(given[0].double().cpu()))
     try:
-        for text in texts:
-            model.clef.get_text_features(**processor.tokenizer(text, return_tensors="pt").to(model.device))
+        for input_ids, attention_mask in tokens:
+            model.clef.get_text_features(input_ids, attention_mask)
     finally:
         handle.remove()
     return torch.cat(rows).numpy()

@@ -60,7 +60,7 @@ def test_half_precision_halves_the_file_and_rounds_nothing_but_weights(run, pixe
     assert sizes[1] < 0.55 * sizes[0]
     stored, kept = (load_file(folder / "model.safetensors") for folder in (half, whole))
     rounded = {name for name in stored if stored[name].dtype == torch.float16}
-    whole_ones = ("label_head.", "clef.text_projection.")
+    whole_ones = ("label_head.", "clef.text_projection.weight")
     assert rounded == {n for n, w in kept.items() if w.ndim > 1 and not n.startswith(whole_ones)}
     assert all(torch.equal(stored[name], kept[name]) for name in stored if name not in rounded)
     model = AutoModelForImageClassification.from_pretrained(whole).eval()
@@ -78,3 +78,32 @@ def test_weights_beyond_half_precision_are_refused():
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no run: expected the folder that finetune.py wrote to"):
         FreezingOptions(checkpoint=str(tmp_path), output=str(tmp_path / "frozen"))
+
+
+def test_it_is_not_written_over_the_run(run):
+    with pytest.raises(ValueError, match="the run's own folder"):
+        FreezingOptions(checkpoint=str(run), output=str(run))
+
+
+def test_a_text_projection_fitted_anew_keeps_the_logits_and_half_precision_the_names(
+    run, pixels, tmp_path, monkeypatch
+):
+    tower = tmp_path / "tower"
+    CLEFForImageClassification.from_pretrained(run).clef.text_model.save_pretrained(tower)
+    join = CLEFForImageClassification.join_text_tower
+    monkeypatch.setattr(CLEFForImageClassification, "join_text_tower", lambda self: join(self, tower))
+    frozen, target = tmp_path / "frozen", tmp_path / "refitted"
+    write_text_free(run, frozen)
+    corpus = {"corpus": "synthetic", "corpus_options": {"subjects": 9, "frames": 2, "image_size": 48}}
+    main(FreezingOptions(checkpoint=str(frozen), output=str(target), refit=True, half=True, **corpus))
+    fitted = json.loads((target / "metrics.json").read_text())["text_projection"]
+    assert str(fitted["strength"]) in fitted["held_out_auroc"]
+    stored = load_file(target / "model.safetensors")
+    assert stored["clef.text_projection.anchors"].dtype == torch.float16
+    again = AutoModelForImageClassification.from_pretrained(target).eval()
+    kept = again.label_head.label_embeds.clone()
+    before = AutoModelForImageClassification.from_pretrained(frozen).label_head.label_embeds
+    torch.testing.assert_close(kept, before, atol=2e-5, rtol=0)
+    again.join_text_tower()
+    with torch.no_grad():
+        torch.testing.assert_close(again.label_head.embed_names(again.clef), kept, atol=2e-5, rtol=0)
