@@ -89,7 +89,10 @@ class TrainingOptions(CorpusOptions):
         "the views are the same but for rounding",
     )
     ema_decay: float = option(0.0, "average the weights over the steps with this decay, e.g. 0.999; 0: the last ones")
-    mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "autocast of the towers; losses stay in fp32")
+    mixed_precision: Literal["no", "bf16", "fp16", "auto"] = option(
+        "no",
+        "autocast of the towers, losses stay in fp32; auto: bf16 where the hardware multiplies in it, otherwise no",
+    )
     activation_checkpointing: bool = option(False, "recompute activations in the backward pass to save memory")
     compile: bool = option(False, "torch.compile the towers")
 

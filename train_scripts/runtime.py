@@ -30,6 +30,7 @@ from train_scripts.failures import (
     keep_lines,
 )
 from train_scripts.options import TrainingOptions, save_recipe
+from train_scripts.precision import SLOW_BF16, multiplies_in_bf16, resolve_precision
 from train_scripts.schedule import learning_rate_at
 from train_scripts.sharding import load_whole, prepare_for_launcher, reshapes, shardable, takes_steps_itself
 
@@ -41,9 +42,11 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
         RuntimeError: the launcher started another number of processes than Accelerate or the caller believes in:
             each would train alone on the same data.
     """
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    precision = resolve_precision(options.mixed_precision, device.type)
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=options.mixed_precision,
+        cpu=device.type == "cpu",
+        mixed_precision=precision,
         gradient_accumulation_steps=options.gradient_accumulation,
         log_with=None if options.tracker == "none" else options.tracker,
         project_dir=options.output,
@@ -65,9 +68,11 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
     if options.tracker != "none":
         accelerator.init_trackers("clef")
     accelerator.print(
-        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, precision {options.mixed_precision}, "
+        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, precision {precision}, "
         f"{options.batch_size} images a step and process"
     )
+    if precision == "bf16" and device.type == "cpu" and not multiplies_in_bf16("cpu"):
+        accelerator.print(SLOW_BF16)
     return accelerator
 
 

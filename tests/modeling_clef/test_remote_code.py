@@ -30,6 +30,7 @@ CODE = {
     "pipeline_clef.py",
     "relevance_clef.py",
     "sentence_encoder_clef.py",
+    "text_projection_clef.py",
     "tiled_losses_clef.py",
     "towers_clef.py",
     "version_clef.py",
