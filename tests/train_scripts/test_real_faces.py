@@ -23,6 +23,17 @@ def test_every_option_of_a_recipe_is_one_of_the_scripts_it_is_for(name):
         assert parsed.augmentation_preset == "photographs"
 
 
+def test_the_last_round_differs_from_the_recipe_in_how_long_it_trains_only():
+    from train_scripts.finetune import FinetuningOptions
+
+    small = parse_options(RealFacesOptions, ["train_scripts/recipes/real_faces_small.yaml"])
+    again = parse_options(FinetuningOptions, ["train_scripts/recipes/real_faces_small_last_round.yaml"])
+    assert again.corpus_options == small.corpus_options
+    lengths = {"epochs", "learning_rate", "augmentation_ramp", "augmentation_start", "ema_decay", "checkpoint_steps"}
+    for name in set(small.finetuning) - lengths:
+        assert getattr(again, name) == small.finetuning[name], name
+
+
 def test_jobs_wait_for_stage_1_only_where_they_start_from_it(tmp_path):
     options = RealFacesOptions(output=str(tmp_path), fractions=["0.05"], fraction_steps=7)
     jobs = {job.name: job for job in make_jobs(options)}
