@@ -45,6 +45,8 @@ class CLEFConfig(PreTrainedConfig):
         projection_dim: width of the shared embedding space.
         text_pooling: how token states become one text feature: the tower's own `"pooler"` (CLIP: the end-of-text
             token), `"mean"` over tokens (sentence encoders), `"cls"` (first token) or `"last"` token.
+        text_anchors: texts by whose places the text projection knows where others belong (our choice, see
+            `text_projection_clef`); 0: a linear projection, as CLIP's.
         freeze_vision, freeze_text: the tower gets no gradient and stays in eval mode.
         text_free: the text tower is left out and label embeddings are kept instead, as
             `CLEFForImageClassification.freeze_labels` does and `join_text_tower` undoes.
@@ -91,6 +93,7 @@ class CLEFConfig(PreTrainedConfig):
     logit_scale_init_value: float | int = 2.6592
     initializer_factor: float | int = 1.0
     text_pooling: Literal["pooler", "mean", "cls", "last"] = "pooler"
+    text_anchors: int = 0
     freeze_vision: bool = False
     freeze_text: bool = False
     text_free: bool = False

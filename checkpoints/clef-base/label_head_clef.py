@@ -92,7 +92,7 @@ class LabelHead(nn.Module):
         if self.shows_descriptions and (self.training or description_ids is not None):
             every = [[first, *others] for first, others in zip(self.names, self.others, strict=True)]
             return self._embed_one_each(clef, every, description_ids)
-        ids, mask = self._name_tokens(clef.device)
+        ids, mask = self.name_tokens(clef.device)
         if self.training or torch.is_grad_enabled():
             return clef.text_embeds(ids, mask)
         device_type = ids.device.type
@@ -215,7 +215,8 @@ class LabelHead(nn.Module):
         ids, mask = token_tensors([options[i] for options, i in zip(texts, chosen, strict=True)], self.pad_id)
         return clef.text_embeds(ids.to(clef.device), mask.to(clef.device))
 
-    def _name_tokens(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    def name_tokens(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """(K, L) ids and mask of what `embed_names` embeds when it draws nothing."""
         if self._name_tensors is None or self._name_tensors[0].device != device:
             with torch.inference_mode(False):
                 ids, mask = token_tensors(self.names, self.pad_id)

@@ -26,6 +26,7 @@ from .outputs_clef import CLEFClassifierOutput, CLEFOutput, CLEFPreTrainingOutpu
 from .pipeline_clef import FacialBehaviorPipeline  # noqa: F401  so that saving a model copies the pipeline's code too
 from .relevance_clef import relevance_map  # noqa: F401  likewise
 from .sentence_encoder_clef import NO_TEXT_TOWER, describe_text_tower, load_text_tower
+from .text_projection_clef import AnchoredProjection, make_text_projection
 from .towers_clef import (
     fold_batch_norms,
     make_tower,
@@ -127,6 +128,8 @@ class CLEFPreTrainedModel(PreTrainedModel):
         # Towers initialise themselves. At leaf level, as a module whose own parameters are all loaded is passed over.
         if isinstance(module, nn.Linear):
             init.normal_(module.weight, std=module.in_features**-0.5 * self.config.initializer_factor)
+        elif isinstance(module, AnchoredProjection):
+            module.initialize(self.config.initializer_factor)
         elif isinstance(module, LabelHead):
             module.initialize(self.config)
         elif isinstance(module, CLEFModel):
@@ -149,7 +152,9 @@ class CLEFModel(CLEFPreTrainedModel):
         self.text_model = None if config.text_free else make_tower(config.text_config)
         self.vision_model = make_tower(config.vision_config)
         self.visual_projection = nn.Linear(tower_width(config.vision_config), config.projection_dim, bias=False)
-        self.text_projection = nn.Linear(tower_width(config.text_config), config.projection_dim, bias=False)
+        self.text_projection = make_text_projection(
+            tower_width(config.text_config), config.projection_dim, config.text_anchors
+        )
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self._interpolates = takes_position_interpolation(self.vision_model)
         self._frozen_text = FrozenTextFeatures()
