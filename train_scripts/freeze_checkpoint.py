@@ -47,6 +47,8 @@ class FreezingOptions(CorpusOptions):
             raise ValueError(f"{self.checkpoint!r} holds no run: expected the folder that finetune.py wrote to.")
         if Path(self.checkpoint).resolve() == Path(self.output).resolve():
             raise ValueError(f"output is the run's own folder {self.output!r}: name another one.")
+        if not self.refit and (self.corpus or self.root or self.corpus_options):
+            raise ValueError("corpus, root and corpus_options say what to refit on: set refit true, or leave them out.")
 
 
 def write_text_free(run: Path, target: Path, validation: Dataset | None = None, half: bool = False, **metrics) -> Path:

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from scipy.stats import rankdata
 
-from modeling_clef.text_projection_clef import SHARPNESS, AnchoredProjection
+from modeling_clef.text_projection_clef import AnchoredProjection, likeness
 from processing.phrasings_clef import PHRASINGS
 from train_scripts.labels import label_matrix
 from train_scripts.predict import extract_features
@@ -151,8 +151,8 @@ def _kernel_regression(features, targets, names, name_targets, strength) -> tupl
 
 
 def _likeness(features: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """`text_projection_clef.likeness` in float64."""
-    return np.exp(SHARPNESS * (features / np.linalg.norm(features, axis=1, keepdims=True) @ anchors.T - 1))
+    """The module's own, in float64."""
+    return likeness(torch.from_numpy(features), torch.from_numpy(anchors)).numpy()
 
 
 def _replace_projection(model, anchors: np.ndarray, weight: np.ndarray) -> None:

@@ -107,3 +107,8 @@ def test_a_text_projection_fitted_anew_keeps_the_logits_and_half_precision_the_n
     again.join_text_tower()
     with torch.no_grad():
         torch.testing.assert_close(again.label_head.embed_names(again.clef), kept, atol=2e-5, rtol=0)
+
+
+def test_a_corpus_without_refit_is_refused_instead_of_ignored(run, tmp_path):
+    with pytest.raises(ValueError, match="say what to refit on"):
+        FreezingOptions(checkpoint=str(run), output=str(tmp_path / "frozen"), corpus="synthetic")
