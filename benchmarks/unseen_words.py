@@ -1,5 +1,5 @@
-"""How well a checkpoint ranks faces by words that its text projection was not fitted to: kernel regression, which ships
-(`train_scripts/text_projection.py`), against a linear map of the same features, as CLIP has.
+"""How well a checkpoint ranks faces by words that its text projection was not fitted to: mixtures of the labels that
+they are like, which ship (`train_scripts/text_projection.py`), against a linear map of the same features, as CLIP has.
 
 export CLEF_ICT_FACEKIT=…/FaceXModel
 python benchmarks/unseen_words.py checkpoints/clef-small
@@ -37,11 +37,11 @@ PEOPLE = {"subjects": 300, "frames": 1, "image_size": 96, "seed": 77}
 def linear_fit(strength: float) -> Fit:
     """Ridge regression without intercept, subject to exact names."""
 
-    def fit(features, targets, names, name_targets):
+    def fit(features, owners, names, targets):
         penalty = strength * (features**2).sum(axis=1).mean()
         inverse = np.linalg.inv(features.T @ features + penalty * np.eye(features.shape[1]))
-        free, moved = inverse @ (features.T @ targets), inverse @ names.T
-        weight = free + moved @ np.linalg.solve(names @ moved, name_targets - names @ free)
+        free, moved = inverse @ (features.T @ targets[owners]), inverse @ names.T
+        weight = free + moved @ np.linalg.solve(names @ moved, targets - names @ free)
         return lambda others: others @ weight
 
     return fit

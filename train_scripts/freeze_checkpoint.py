@@ -28,7 +28,7 @@ from train_scripts.options import CorpusOptions, option, parse_options
 from train_scripts.runtime import write_metrics
 from train_scripts.text_projection import refit_text_projection
 
-STAY_WHOLE = ("label_head.", "clef.text_projection.weight")
+STAY_WHOLE = ("label_head.", "clef.text_projection.weight", "clef.text_projection.labels")
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 Trained end to end on a few hundred label texts, a linear projection of hundreds of inputs knows them by heart: on
 rendered people, prompts it never saw rank frames far worse than those it did. Kernel regression from the frozen
-sentence encoder's features to the label embeddings that were learned makes up for much of that
+sentence encoder's features to shares of the labels, whose embeddings were learned, makes up for much of that
 (`benchmarks/unseen_words.py` compares them), and phrasings left out say how closely it should follow the others. The
 label names keep their embeddings, hence all logits stay.
 """
@@ -15,16 +15,16 @@ import torch
 from datasets import Dataset
 from scipy.stats import rankdata
 
-from modeling_clef.text_projection_clef import AnchoredProjection, likeness
+from modeling_clef.text_projection_clef import AnchoredProjection, likeness, mixture
 from processing.phrasings_clef import PHRASINGS
 from train_scripts.labels import label_matrix
 from train_scripts.predict import extract_features
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the regularisation: how far a phrasing may miss its label's embedding
-NAME_STRENGTH = 1e-6  # names miss theirs by rounding alone
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the regularisation: how far a phrasing may miss its label
+NAME_STRENGTH = 1e-6  # names miss it by rounding alone
 PARTS = 4  # phrasings are left out in so many turns
 
-# (features, targets, name features, name targets) → a function from features (T, C) to embeddings (T, D)
+# (features (N, C), owners (N,), name features (K, C), targets (K, D)) → a function from features to embeddings (T, D)
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
@@ -50,7 +50,7 @@ class LabelTexts:
         for part in range(PARTS):
             left_out = self.parts == part
             kept = ~left_out
-            embed = fit(self.others[kept], self.targets[self.owners[kept]], self.names, self.targets)
+            embed = fit(self.others[kept], self.owners[kept], self.names, self.targets)
             rankings += text_rankings(embed(self.others[left_out]), self.owners[left_out], images, truth)
         return rankings
 
@@ -94,7 +94,8 @@ def refit_text_projection(model, processor, validation: Dataset) -> dict:
     images, truth = embed_frames(model, processor, validation)
     means = {s: float(np.mean(texts.held_out_rankings(anchored_fit(s), images, truth))) for s in STRENGTHS}
     best = max(means, key=means.get)
-    _replace_projection(model, *anchored_weights(texts, best))
+    weights = anchored_weights(texts.others, texts.owners, texts.names, texts.targets, best)
+    _replace_projection(model, make_projection(*weights))
     names = text_rankings(texts.targets, np.arange(len(texts.names)), images, truth)
     return {
         "strength": best,
@@ -112,18 +113,29 @@ def embed_frames(model, processor, frames: Dataset) -> tuple[np.ndarray, np.ndar
 
 
 def anchored_fit(strength: float) -> Fit:
-    """Kernel regression, exact on the names."""
+    """What an `AnchoredProjection` computes, exact on the names."""
 
-    def fit(features, targets, names, name_targets):
-        anchors, weight = _kernel_regression(features, targets, names, name_targets, strength)
-        return lambda others: _likeness(others, anchors) @ weight
+    def fit(features, owners, names, targets):
+        anchors, weight, labels = anchored_weights(features, owners, names, targets, strength)
+        return lambda others: _shares(others, anchors, weight) @ labels
 
     return fit
 
 
-def anchored_weights(texts: LabelTexts, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Anchors (M, C) and weights (M, D) of the fit to all texts."""
-    return _kernel_regression(texts.others, texts.targets[texts.owners], texts.names, texts.targets, strength)
+def anchored_weights(features, owners, names, targets, strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of an `AnchoredProjection`: anchors (M, C), weights (K, M) and labels (K, D), float64.
+
+    Args:
+        features: (N, C) of texts. owners: (N,) the label each has. names: (K, C) of the labels' names. targets: (K, D)
+            where those shall lie.
+    """
+    known = np.concatenate([features, names])
+    # As they may be stored, see `freeze_checkpoint.half_precision`: by those the names shall meet their embeddings.
+    anchors = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
+    miss = np.diag(np.repeat([strength, NAME_STRENGTH], [len(features), len(names)]))
+    evidence = np.concatenate([np.eye(len(names))[owners], np.eye(len(names))])
+    weight = np.linalg.solve(_likeness(known, anchors) + miss, evidence).T
+    return anchors, weight, np.linalg.solve(_shares(names, anchors, weight), targets)
 
 
 def text_rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, truth: np.ndarray) -> list[float]:
@@ -141,29 +153,27 @@ def text_rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, tr
     return scores
 
 
-def _kernel_regression(features, targets, names, name_targets, strength) -> tuple[np.ndarray, np.ndarray]:
-    known = np.concatenate([features, names])
-    # As they may be stored, see `freeze_checkpoint.half_precision`: by those the names shall meet their embeddings.
-    anchors = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
-    miss = np.diag(np.repeat([strength, NAME_STRENGTH], [len(features), len(names)]))
-    weight = np.linalg.solve(_likeness(known, anchors) + miss, np.concatenate([targets, name_targets]))
-    return anchors, weight
-
-
 def _likeness(features: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The module's own, in float64."""
+    """The module's own, in float64; `_shares` too."""
     return likeness(torch.from_numpy(features), torch.from_numpy(anchors)).numpy()
 
 
-def _replace_projection(model, anchors: np.ndarray, weight: np.ndarray) -> None:
+def _shares(features: np.ndarray, anchors: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return mixture(torch.from_numpy(_likeness(features, anchors) @ weight.T)).numpy()
+
+
+def make_projection(anchors: np.ndarray, weight: np.ndarray, labels: np.ndarray) -> AnchoredProjection:
+    """The module of `anchored_weights`, float32."""
+    projection = AnchoredProjection(anchors.shape[1], labels.shape[1], len(anchors), len(labels))
+    for name, value in (("anchors", anchors), ("weight", weight), ("labels", labels)):
+        getattr(projection, name).data.copy_(torch.from_numpy(value))
+    return projection
+
+
+def _replace_projection(model, projection: AnchoredProjection) -> None:
     old = model.clef.text_projection.weight
-    projection = AnchoredProjection(anchors.shape[1], weight.shape[1], len(anchors)).to(old)
-    projection.anchors.copy_(torch.from_numpy(anchors))
-    with torch.no_grad():
-        projection.weight.copy_(torch.from_numpy(weight.T))
-    projection.weight.requires_grad_(old.requires_grad)
-    model.clef.text_projection = projection
-    model.config.text_anchors = len(anchors)
+    model.clef.text_projection = projection.to(old).requires_grad_(old.requires_grad)
+    model.config.text_anchors, model.config.text_anchor_labels = len(projection.anchors), len(projection.labels)
 
 
 def _other_texts(processor, labels: list[str]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -45,8 +45,8 @@ class CLEFConfig(PreTrainedConfig):
         projection_dim: width of the shared embedding space.
         text_pooling: how token states become one text feature: the tower's own `"pooler"` (CLIP: the end-of-text
             token), `"mean"` over tokens (sentence encoders), `"cls"` (first token) or `"last"` token.
-        text_anchors: texts by whose places the text projection knows where others belong (our choice, see
-            `text_projection_clef`); 0: a linear projection, as CLIP's.
+        text_anchors: texts of known labels by which the text projection knows what others mean (our choice, see
+            `text_projection_clef`); 0: a linear projection, as CLIP's. text_anchor_labels: how many labels they have.
         freeze_vision, freeze_text: the tower gets no gradient and stays in eval mode.
         text_free: the text tower is left out and label embeddings are kept instead, as
             `CLEFForImageClassification.freeze_labels` does and `join_text_tower` undoes.
@@ -94,6 +94,7 @@ class CLEFConfig(PreTrainedConfig):
     initializer_factor: float | int = 1.0
     text_pooling: Literal["pooler", "mean", "cls", "last"] = "pooler"
     text_anchors: int = 0
+    text_anchor_labels: int = 0
     freeze_vision: bool = False
     freeze_text: bool = False
     text_free: bool = False

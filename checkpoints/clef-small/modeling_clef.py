@@ -153,7 +153,7 @@ class CLEFModel(CLEFPreTrainedModel):
         self.vision_model = make_tower(config.vision_config)
         self.visual_projection = nn.Linear(tower_width(config.vision_config), config.projection_dim, bias=False)
         self.text_projection = make_text_projection(
-            tower_width(config.text_config), config.projection_dim, config.text_anchors
+            tower_width(config.text_config), config.projection_dim, config.text_anchors, config.text_anchor_labels
         )
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self._interpolates = takes_position_interpolation(self.vision_model)

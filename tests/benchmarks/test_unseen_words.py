@@ -15,18 +15,18 @@ from train_scripts.towers import make_model, make_processor
 
 def test_the_linear_map_is_what_a_general_optimiser_finds():
     rng = np.random.default_rng(0)
-    features, targets = rng.normal(size=(30, 6)), rng.normal(size=(30, 2))
-    names, name_targets = rng.normal(size=(3, 6)), rng.normal(size=(3, 2))
-    embed = linear_fit(0.4)(features, targets, names, name_targets)
+    features, owners = rng.normal(size=(30, 6)), rng.integers(0, 3, 30)
+    names, targets = rng.normal(size=(3, 6)), rng.normal(size=(3, 2))
+    embed = linear_fit(0.4)(features, owners, names, targets)
     penalty = 0.4 * (features**2).sum(axis=1).mean()
 
     def loss(flat):
         w = flat.reshape(2, 6)
-        return ((features @ w.T - targets) ** 2).sum() + penalty * (w**2).sum()
+        return ((features @ w.T - targets[owners]) ** 2).sum() + penalty * (w**2).sum()
 
-    constraint = {"type": "eq", "fun": lambda flat: (names @ flat.reshape(2, 6).T - name_targets).ravel()}
+    constraint = {"type": "eq", "fun": lambda flat: (names @ flat.reshape(2, 6).T - targets).ravel()}
     found = minimize(loss, np.zeros(12), constraints=[constraint], tol=1e-12).x.reshape(2, 6)
-    np.testing.assert_allclose(embed(names), name_targets, atol=1e-10)
+    np.testing.assert_allclose(embed(names), targets, atol=1e-10)
     np.testing.assert_allclose(embed(np.eye(6)), found.T, atol=1e-4)
 
 

@@ -7,7 +7,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.metrics import roc_auc_score
 
-from modeling_clef.text_projection_clef import SHARPNESS, AnchoredProjection
+from modeling_clef.text_projection_clef import SHARPNESS, SOFTNESS
 from train_scripts.text_projection import (
     NAME_STRENGTH,
     PARTS,
@@ -15,6 +15,7 @@ from train_scripts.text_projection import (
     _other_texts,
     anchored_fit,
     anchored_weights,
+    make_projection,
     text_rankings,
 )
 
@@ -26,32 +27,32 @@ def some_texts(rng):
     return LabelTexts(names, targets / np.linalg.norm(targets, axis=1, keepdims=True), others, owners, parts)
 
 
-def test_the_fit_is_the_mean_of_a_gaussian_process():
+def test_the_evidence_is_the_mean_of_a_gaussian_process_and_the_names_are_met():
     """exp(s (cosine - 1)) of unit vectors is a Gaussian of their distance, of length 1 / sqrt(s)."""
     texts = some_texts(np.random.default_rng(0))
     unit = [f / np.linalg.norm(f, axis=1, keepdims=True) for f in (texts.others, texts.names)]
     process = GaussianProcessRegressor(
         ConstantKernel(1.0, "fixed") * RBF(SHARPNESS**-0.5, "fixed"), alpha=np.repeat([0.2, NAME_STRENGTH], [30, 4])
     )
-    process.fit(np.concatenate(unit), np.concatenate([texts.targets[texts.owners], texts.targets]))
+    process.fit(np.concatenate(unit), np.concatenate([np.eye(4)[texts.owners], np.eye(4)]))
     new = np.random.default_rng(1).normal(size=(5, 6))
-    expected = process.predict(new / np.linalg.norm(new, axis=1, keepdims=True))
-    fit = anchored_fit(0.2)(texts.others, texts.targets[texts.owners], texts.names, texts.targets)
-    np.testing.assert_allclose(fit(new), expected, atol=5e-3)  # anchors are rounded to half precision
-    np.testing.assert_allclose(fit(texts.names), texts.targets, atol=2e-5)  # and names exact all the same
+    evidence = process.predict(new / np.linalg.norm(new, axis=1, keepdims=True))
+    parts = ((evidence + np.sqrt(evidence**2 + SOFTNESS**2)) / 2) ** 2
+    fit = anchored_fit(0.2)(texts.others, texts.owners, texts.names, texts.targets)
+    expected = (parts / parts.sum(axis=1, keepdims=True)) @ texts.targets
+    np.testing.assert_allclose(fit(new), expected, atol=2e-2)  # anchors are rounded, labels bent for the names
+    np.testing.assert_allclose(fit(texts.names), texts.targets, atol=1e-9)  # which are exact
 
 
 def test_the_module_computes_what_was_fitted():
     texts = some_texts(np.random.default_rng(2))
-    anchors, weight = anchored_weights(texts, 0.05)
-    module = AnchoredProjection(6, 3, 34)
-    module.anchors.copy_(torch.from_numpy(anchors))
-    module.weight.data.copy_(torch.from_numpy(weight.T))
-    fit = anchored_fit(0.05)(texts.others, texts.targets[texts.owners], texts.names, texts.targets)
+    given = texts.others, texts.owners, texts.names, texts.targets
+    weights = anchored_weights(*given, 0.05)
+    fit = anchored_fit(0.05)(*given)
     with torch.no_grad():
-        found = module(torch.from_numpy(texts.others).float()).numpy()
+        found = make_projection(*weights)(torch.from_numpy(texts.others).float()).numpy()
     np.testing.assert_allclose(found, fit(texts.others), atol=1e-5)
-    np.testing.assert_array_equal(anchors, anchors.astype(np.float16))
+    np.testing.assert_array_equal(weights[0], weights[0].astype(np.float16))
 
 
 def test_what_is_ranked_was_left_out_of_the_fit():
@@ -59,9 +60,10 @@ def test_what_is_ranked_was_left_out_of_the_fit():
     images, truth = np.random.default_rng(4).normal(size=(40, 3)), np.eye(4)[np.arange(40) % 4]
     seen = []
 
-    def fit(features, targets, names, name_targets):
+    def fit(features, owners, names, targets):
         np.testing.assert_array_equal(names, texts.names)
-        assert len(features) == len(targets)
+        assert len(features) == len(owners)
+        np.testing.assert_array_equal(targets, texts.targets)
 
         def embed(others):
             shared = (others[:, None] == features[None]).all(axis=-1)
@@ -135,6 +137,7 @@ def test_names_keep_their_logits_and_other_words_move(monkeypatch):
     assert str(report["strength"]) == max(report["held_out_auroc"], key=report["held_out_auroc"].get)
     assert 0 < report["names_auroc"] < 1
     assert model.config.text_anchors == len(model.clef.text_projection.anchors) > 100
+    assert model.config.text_anchor_labels == len(model.config.label_sets[0]["labels"])
     again = module.refit_text_projection(model, processor, corpus)  # of a model that has anchors already
     assert again["held_out_auroc"] == pytest.approx(report["held_out_auroc"], abs=1e-3)
     model.freeze_labels()
