@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import initialization as init
 
 from .frozen_text_clef import fingerprint, weights_of
@@ -140,8 +141,9 @@ class LabelHead(nn.Module):
                 return self.similarity_logits(image_embeds, label_embeds)
         return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Sum over the label sets of their masked losses (our choice)."""
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, alone: bool = False) -> torch.Tensor:
+        """Sum over the label sets of their masked losses (our choice). `alone`: each label is present or not, whatever
+        the others of its set, as of a text that will be asked for by itself."""
         as_classes = labels.ndim == 1 and self.problem_types == ["single_label_classification"]
         if not as_classes and labels.shape != logits.shape:
             raise ValueError(
@@ -150,8 +152,11 @@ class LabelHead(nn.Module):
             )
         total = logits[:0].sum()
         for columns, kind, weights in zip(self.slices.values(), self.problem_types, self.weights, strict=True):
-            function = masked_binary_loss if kind == MULTI_LABEL else masked_cross_entropy
             targets = labels if as_classes else labels[:, columns]
+            if alone and as_classes:
+                one_hot = functional.one_hot(labels.clamp(min=0), logits.shape[1]).to(logits)
+                targets = one_hot.masked_fill(labels[:, None] < 0, math.nan)
+            function = masked_binary_loss if alone or kind == MULTI_LABEL else masked_cross_entropy
             weights = None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device)
             total = total + function(logits[:, columns], targets, weights)
         return total

@@ -92,12 +92,26 @@ def test_the_loss_has_a_part_for_the_phrasings(model, pixel_values):
     embeds = model.label_head.embed_phrasings(model.clef)
     logits = output.image_embeds @ embeds.T
     scales = model.label_head.scales.exp()
-    binary = (logits[:, :2] * scales[0] + model.label_head.biases[:2]).sigmoid()
-    classes = (logits[:, 2:] * scales[1] + model.label_head.biases[2:]).log_softmax(dim=1)
-    binary = -torch.where(labels[:, :2] == 1, binary, 1 - binary).log().mean()
-    expected = binary - classes[torch.arange(2), labels[:, 2:].argmax(dim=1)].mean()
+    logits = torch.cat([logits[:, :2] * scales[0], logits[:, 2:] * scales[1]], dim=1) + model.label_head.biases
+    terms = -torch.where(labels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log()
+    expected = terms[:, :2].mean() + terms[:, 2:].mean()  # of expressions, too, each by itself
     torch.testing.assert_close(output.image_phrasing_loss, expected)
     torch.testing.assert_close(output.loss, output.image_name_loss + model.config.phrasing_weight * expected)
+
+
+def test_classes_as_numbers_are_judged_alone_as_one_hot_ones_are(sentence_config, tokenizer):
+    names = ["a photo of a person with sad face", "a photo of a person with smile", "a photo of a person with joy"]
+    options = {"phrasings": [["sad"], ["smile"], ["joy"]]}
+    classes = build_label_set("expression", ["a", "b", "c"], "single_label_classification", names, tokenizer, **options)
+    head = CLEFForImageClassification(sentence_config(label_sets=[classes])).label_head
+    logits = torch.randn(4, 3)
+    one_hot = torch.tensor([[0, 1, 0], [1, 0, 0], [torch.nan] * 3, [0, 0, 1]])
+    numbers = torch.tensor([1, 0, -1, 2])
+    known, targets = logits[[0, 1, 3]].sigmoid(), one_hot[[0, 1, 3]]
+    expected = -torch.where(targets == 1, known, 1 - known).log().mean()
+    torch.testing.assert_close(head.loss(logits, one_hot, alone=True), expected)
+    torch.testing.assert_close(head.loss(logits, numbers, alone=True), expected)
+    assert not torch.isclose(head.loss(logits, numbers), expected)
 
 
 def test_a_linear_head_shows_no_phrasings(clip_config, phrased, pixel_values):
