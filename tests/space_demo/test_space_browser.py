@@ -77,8 +77,8 @@ def test_a_picture_from_upload_to_download(page, portraits, tmp_path):
         face.get_by_role("button", name="Download CSV").click()
     download.value.save_as(tmp_path / "face.csv")
     table = {row["label"]: row for row in csv.DictReader((tmp_path / "face.csv").open(encoding="utf-8"))}
-    assert {one["label"]: str(one["probability"]) for one in data["action_units"]} == {
-        one["label"]: table[one["label"]]["probability"] for one in data["action_units"]
+    assert {one["label"]: one["probability"] for one in data["action_units"]} == {
+        one["label"]: float(table[one["label"]]["probability"]) for one in data["action_units"]
     }
     with page.expect_download() as download:
         face.get_by_role("button", name="Download JSON").click()
