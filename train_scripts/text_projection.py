@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from scipy.stats import rankdata
 
-from modeling_clef.text_projection_clef import AnchoredProjection, likeness, mixture
+from modeling_clef.text_projection_clef import AnchoredProjection, likeness
 from processing.phrasings_clef import PHRASINGS
 from train_scripts.labels import label_matrix
 from train_scripts.predict import extract_features
@@ -94,8 +94,7 @@ def refit_text_projection(model, processor, validation: Dataset) -> dict:
     images, truth = embed_frames(model, processor, validation)
     means = {s: float(np.mean(texts.held_out_rankings(anchored_fit(s), images, truth))) for s in STRENGTHS}
     best = max(means, key=means.get)
-    weights = anchored_weights(texts.others, texts.owners, texts.names, texts.targets, best)
-    _replace_projection(model, make_projection(*weights))
+    _replace_projection(model, fit_projection(texts.others, texts.owners, texts.names, texts.targets, best))
     names = text_rankings(texts.targets, np.arange(len(texts.names)), images, truth)
     return {
         "strength": best,
@@ -113,29 +112,35 @@ def embed_frames(model, processor, frames: Dataset) -> tuple[np.ndarray, np.ndar
 
 
 def anchored_fit(strength: float) -> Fit:
-    """What an `AnchoredProjection` computes, exact on the names."""
+    """What the module of `fit_projection` computes."""
 
     def fit(features, owners, names, targets):
-        anchors, weight, labels = anchored_weights(features, owners, names, targets, strength)
-        return lambda others: _shares(others, anchors, weight) @ labels
+        projection = fit_projection(features, owners, names, targets, strength)
+        return lambda others: projection(torch.from_numpy(others)).numpy()
 
     return fit
 
 
-def anchored_weights(features, owners, names, targets, strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of an `AnchoredProjection`: anchors (M, C), weights (K, M) and labels (K, D), float64.
+@torch.no_grad()
+def fit_projection(features, owners, names, targets, strength: float) -> AnchoredProjection:
+    """Fitted to texts of K labels, float64, without gradients; the names are met exactly.
 
     Args:
         features: (N, C) of texts. owners: (N,) the label each has. names: (K, C) of the labels' names. targets: (K, D)
             where those shall lie.
     """
     known = np.concatenate([features, names])
+    projection = AnchoredProjection(known.shape[1], targets.shape[1], len(known), len(names)).double()
     # As they may be stored, see `freeze_checkpoint.half_precision`: by those the names shall meet their embeddings.
-    anchors = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
+    anchors = (known / np.linalg.norm(known, axis=1, keepdims=True)).astype(np.float16)
+    projection.anchors.copy_(torch.from_numpy(anchors))
     miss = np.diag(np.repeat([strength, NAME_STRENGTH], [len(features), len(names)]))
     evidence = np.concatenate([np.eye(len(names))[owners], np.eye(len(names))])
-    weight = np.linalg.solve(_likeness(known, anchors) + miss, evidence).T
-    return anchors, weight, np.linalg.solve(_shares(names, anchors, weight), targets)
+    alike = likeness(torch.from_numpy(known), projection.anchors).numpy()
+    projection.weight.copy_(torch.from_numpy(np.linalg.solve(alike + miss, evidence).T))
+    shares = projection.shares(torch.from_numpy(names)).numpy()
+    projection.labels.copy_(torch.from_numpy(np.linalg.solve(shares, targets)))
+    return projection.requires_grad_(False)
 
 
 def text_rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, truth: np.ndarray) -> list[float]:
@@ -151,23 +156,6 @@ def text_rankings(embeds: np.ndarray, owners: np.ndarray, images: np.ndarray, tr
             wins = ranks[positive].sum(axis=0) - positive.sum() * (positive.sum() + 1) / 2
             scores += (wins / pairs).tolist()
     return scores
-
-
-def _likeness(features: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The module's own, in float64; `_shares` too."""
-    return likeness(torch.from_numpy(features), torch.from_numpy(anchors)).numpy()
-
-
-def _shares(features: np.ndarray, anchors: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return mixture(torch.from_numpy(_likeness(features, anchors) @ weight.T)).numpy()
-
-
-def make_projection(anchors: np.ndarray, weight: np.ndarray, labels: np.ndarray) -> AnchoredProjection:
-    """The module of `anchored_weights`, float32."""
-    projection = AnchoredProjection(anchors.shape[1], labels.shape[1], len(anchors), len(labels))
-    for name, value in (("anchors", anchors), ("weight", weight), ("labels", labels)):
-        getattr(projection, name).data.copy_(torch.from_numpy(value))
-    return projection
 
 
 def _replace_projection(model, projection: AnchoredProjection) -> None:

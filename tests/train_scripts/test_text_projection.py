@@ -14,8 +14,7 @@ from train_scripts.text_projection import (
     LabelTexts,
     _other_texts,
     anchored_fit,
-    anchored_weights,
-    make_projection,
+    fit_projection,
     text_rankings,
 )
 
@@ -47,12 +46,12 @@ def test_the_evidence_is_the_mean_of_a_gaussian_process_and_the_names_are_met():
 def test_the_module_computes_what_was_fitted():
     texts = some_texts(np.random.default_rng(2))
     given = texts.others, texts.owners, texts.names, texts.targets
-    weights = anchored_weights(*given, 0.05)
+    projection = fit_projection(*given, 0.05)
     fit = anchored_fit(0.05)(*given)
-    with torch.no_grad():
-        found = make_projection(*weights)(torch.from_numpy(texts.others).float()).numpy()
+    anchors = projection.anchors.numpy()
+    found = projection.float()(torch.from_numpy(texts.others).float()).numpy()
     np.testing.assert_allclose(found, fit(texts.others), atol=1e-5)
-    np.testing.assert_array_equal(weights[0], weights[0].astype(np.float16))
+    np.testing.assert_array_equal(anchors, anchors.astype(np.float16))
 
 
 def test_what_is_ranked_was_left_out_of_the_fit():
