@@ -487,7 +487,9 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
             if self.training and self.label_head.has_phrasings:
                 phrasing_embeds = self.label_head.embed_phrasings(self.clef)
                 phrasing_logits = self.label_head.similarity_logits(image_embeds, phrasing_embeds)
+                # Names alone as well: a text of one's own that means the same lies where they lie.
                 image_phrasing_loss = self.label_head.loss(phrasing_logits, labels, alone=True)
+                image_phrasing_loss = image_phrasing_loss + self.label_head.loss(logits, labels, alone=True)
                 loss = loss + self.config.phrasing_weight * image_phrasing_loss
             if self.config.head == "names_and_descriptions":
                 description_name_loss = self._description_name_loss(label_embeds, description_ids)

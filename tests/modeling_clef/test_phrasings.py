@@ -81,7 +81,7 @@ def test_logits_are_of_the_names_and_evaluation_draws_nothing(model, phrased, ex
     torch.testing.assert_close(model(pixel_values).label_embeds, expected)
 
 
-def test_the_loss_has_a_part_for_the_phrasings(model, pixel_values):
+def test_the_loss_has_a_part_for_phrasings_and_names_each_alone(model, pixel_values):
     model.eval()  # no dropout in the text tower
     model.label_head.train()
     model.training = True  # of the classifier alone
@@ -89,12 +89,13 @@ def test_the_loss_has_a_part_for_the_phrasings(model, pixel_values):
     torch.manual_seed(7)
     output = model(pixel_values, labels)
     torch.manual_seed(7)
-    embeds = model.label_head.embed_phrasings(model.clef)
-    logits = output.image_embeds @ embeds.T
-    scales = model.label_head.scales.exp()
-    logits = torch.cat([logits[:, :2] * scales[0], logits[:, 2:] * scales[1]], dim=1) + model.label_head.biases
-    terms = -torch.where(labels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log()
-    expected = terms[:, :2].mean() + terms[:, 2:].mean()  # of expressions, too, each by itself
+    expected = 0
+    for embeds in (model.label_head.embed_phrasings(model.clef), output.label_embeds):
+        logits = output.image_embeds @ embeds.T
+        scales = model.label_head.scales.exp()
+        logits = torch.cat([logits[:, :2] * scales[0], logits[:, 2:] * scales[1]], dim=1) + model.label_head.biases
+        terms = -torch.where(labels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log()
+        expected += terms[:, :2].mean() + terms[:, 2:].mean()  # of expressions, too, each by itself
     torch.testing.assert_close(output.image_phrasing_loss, expected)
     torch.testing.assert_close(output.loss, output.image_name_loss + model.config.phrasing_weight * expected)
 
