@@ -1,6 +1,7 @@
 import importlib.util
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -205,7 +206,8 @@ def open_page(browser, space):
     def note(message):
         address = message.location.get("url", "")
         # Gradio refuses a frame of the camera that was on its way when the camera's time ended; the page goes on.
-        late_frame = "status of 404" in message.text and urlsplit(address).path.startswith("/gradio_api/stream/")
+        frame = re.fullmatch("/gradio_api/stream/[0-9a-f]{32}", urlsplit(address).path)
+        late_frame = frame and "status of 404" in message.text
         if message.type == "error" and not late_frame:
             errors.append(f"{message.text} ({address})")
 
