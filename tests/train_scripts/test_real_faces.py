@@ -32,12 +32,27 @@ def test_the_last_round_differs_from_the_recipe_in_how_long_it_trains_only():
     lengths = {"epochs", "learning_rate", "augmentation_ramp", "augmentation_start", "ema_decay", "checkpoint_steps"}
     for name in set(small.finetuning) - lengths:
         assert getattr(again, name) == small.finetuning[name], name
-    lengths = {"init_from", "output", "seed", "max_steps", "learning_rate", "ema_decay", "corpus_options"}
-    for people, seed in (("further", 1), ("more", 2)):
-        others = parse_options(FinetuningOptions, [f"train_scripts/recipes/real_faces_small_{people}_people.yaml"])
-        assert others.corpus_options == again.corpus_options | {"seed": seed}
-        for name in set(vars(again)) - lengths:
-            assert getattr(others, name) == getattr(again, name), name
+
+
+@pytest.mark.parametrize(
+    ("name", "corpus", "others"),
+    [
+        ("small_further_people", {"seed": 1}, set()),
+        ("small_more_people", {"seed": 2}, set()),
+        ("small_gpu_round", {"subjects": 15000, "image_size": 128, "seed": 3}, {"batch_size", "augment_on", "workers"}),
+        ("base_gpu_round", {"subjects": 15000, "image_size": 128, "seed": 3}, {"batch_size", "augment_on", "workers"}),
+        ("small_rest_round", {"subjects": 3000, "frames": 3, "seed": 4}, set()),
+    ],
+)
+def test_a_further_round_differs_from_the_last_in_people_weights_and_length(name, corpus, others):
+    from train_scripts.finetune import FinetuningOptions
+
+    last = parse_options(FinetuningOptions, ["train_scripts/recipes/real_faces_small_last_round.yaml"])
+    further = parse_options(FinetuningOptions, [f"train_scripts/recipes/real_faces_{name}.yaml"])
+    assert further.corpus_options == last.corpus_options | corpus
+    others = others | {"init_from", "output", "seed", "max_steps", "learning_rate", "ema_decay", "corpus_options"}
+    for option in set(vars(last)) - others - {"mixed_precision", "checkpoint_steps", "phrasing_weight"}:
+        assert getattr(further, option) == getattr(last, option), option
 
 
 def test_jobs_wait_for_stage_1_only_where_they_start_from_it(tmp_path):
