@@ -177,7 +177,8 @@ def test_about_shows_the_checkpoint_s_own_figures(page, space_model):
     low, high = (f"{100 * one:.1f}" for one in photographs["auroc_interval"])
     assert on_photographs.split("\t")[1:] == [f"{100 * photographs['auroc']:.1f}", f"{low} to {high}"]
     text = about.inner_text()
-    assert "trained on rendered faces, and on no photograph" in text and "1,333 rendered people" in text
+    people = metrics["evaluation"]["data"]["scored"]["subjects"]
+    assert "trained on rendered faces, and on no photograph" in text and f"{people:,} rendered people" in text
     for words in ("must not be used for", "removed", "up to 30 seconds", "api_name", "by group"):
         assert words in text
 
