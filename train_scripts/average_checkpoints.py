@@ -28,7 +28,15 @@ from train_scripts.runtime import write_metrics
 
 WEIGHTS = "model.safetensors"
 # What says how well one of the runs does, which is not true of their mean.
-OF_ONE_RUN = ("metrics.json", "results.json", "results.csv", "predictions.parquet", "history.jsonl", "README.md")
+OF_ONE_RUN = (
+    "metrics.json",
+    "results.json",
+    "results.csv",
+    "predictions.parquet",
+    "history.jsonl",
+    "README.md",
+    "calibration.png",
+)
 TRAINING = ("stage", "training", "labelled_frames", "frames_without_label", "corrupt_images_left_out", "epoch")
 
 
@@ -43,8 +51,8 @@ class AveragingOptions:
         for run in self.runs:
             if not Path(run, WEIGHTS).is_file():
                 raise ValueError(f"{run!r} holds no {WEIGHTS}: expected the folder of a run or of a checkpoint.")
-            if Path(run).resolve() == Path(self.output).resolve():
-                raise ValueError(f"output is the folder of a run, {run!r}: name another one.")
+        if Path(self.output).exists():
+            raise ValueError(f"output {self.output!r} exists already, and nothing is overwritten: name a new folder.")
 
 
 def average(runs: list[Path], target: Path) -> Path:
@@ -75,7 +83,6 @@ def average(runs: list[Path], target: Path) -> Path:
         for name, last in weights[-1].items()
     }
     ignored = shutil.ignore_patterns("checkpoints*", *OF_ONE_RUN)
-    shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(runs[-1], target, ignore=ignored)
     with safe_open(runs[-1] / WEIGHTS, "pt") as file:
         save_file(mean, target / WEIGHTS, metadata=file.metadata())

@@ -45,8 +45,9 @@ class FreezingOptions(CorpusOptions):
             raise ValueError("expected a run folder as the first argument and --output FOLDER.")
         if not Path(self.checkpoint, "config.json").is_file():
             raise ValueError(f"{self.checkpoint!r} holds no run: expected the folder that finetune.py wrote to.")
-        if Path(self.checkpoint).resolve() == Path(self.output).resolve():
-            raise ValueError(f"output is the run's own folder {self.output!r}: name another one.")
+        # The output is replaced, and the run would go with a folder it lies in.
+        if Path(self.checkpoint).resolve().is_relative_to(Path(self.output).resolve()):
+            raise ValueError(f"output {self.output!r} is the run's own folder or one that holds it: name another one.")
         if not self.refit and (self.corpus or self.root or self.corpus_options):
             raise ValueError("corpus, root and corpus_options say what to refit on: set refit true, or leave them out.")
 

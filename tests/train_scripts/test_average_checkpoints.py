@@ -35,6 +35,7 @@ def runs(tmp_path_factory):
         scores = {"stage": "finetuning", "labelled_frames": seed, "evaluation": {"action_units": {"mean_f1": 0.5}}}
         (folder / "metrics.json").write_text(json.dumps(scores))
         (folder / "results.json").write_text("{}")
+        (folder / "calibration.png").write_bytes(b"")
         folders.append(folder)
     return folders
 
@@ -58,7 +59,7 @@ def test_scores_of_one_run_are_not_taken_for_those_of_the_mean(runs, tmp_path):
     target = average(runs[:2], tmp_path / "mean")
     metrics = json.loads((target / "metrics.json").read_text())
     assert metrics == {"stage": "finetuning", "labelled_frames": 1, "averaged": [run.name for run in runs[:2]]}
-    assert not (target / "results.json").exists()
+    assert not (target / "results.json").exists() and not (target / "calibration.png").exists()
 
 
 def test_a_run_averaged_with_itself_stays_as_it_is(runs, tmp_path):
@@ -83,8 +84,10 @@ def test_fewer_than_two_runs_or_no_output_are_refused(given):
         AveragingOptions(**{"output": "mean"} | given)
 
 
-def test_a_folder_without_weights_and_the_folder_of_a_run_as_output_are_refused(runs, tmp_path):
+def test_a_folder_without_weights_and_an_output_that_exists_are_refused(runs, tmp_path):
     with pytest.raises(ValueError, match="holds no model.safetensors"):
         AveragingOptions(runs=[str(runs[0]), str(tmp_path)], output=str(tmp_path / "mean"))
-    with pytest.raises(ValueError, match="folder of a run"):
-        AveragingOptions(runs=[str(run) for run in runs], output=str(runs[1]))
+    for output in (runs[1], runs[1].parent):
+        with pytest.raises(ValueError, match="exists already"):
+            AveragingOptions(runs=[str(run) for run in runs], output=str(output))
+        assert all((run / "model.safetensors").is_file() for run in runs)

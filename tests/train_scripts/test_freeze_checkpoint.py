@@ -80,9 +80,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         FreezingOptions(checkpoint=str(tmp_path), output=str(tmp_path / "frozen"))
 
 
-def test_it_is_not_written_over_the_run(run):
-    with pytest.raises(ValueError, match="the run's own folder"):
-        FreezingOptions(checkpoint=str(run), output=str(run))
+def test_it_is_not_written_over_the_run_nor_over_a_folder_that_holds_it(run):
+    for output in (run, run.parent):
+        with pytest.raises(ValueError, match="the run's own folder or one that holds it"):
+            FreezingOptions(checkpoint=str(run), output=str(output))
+    FreezingOptions(checkpoint=str(run), output=str(run / "frozen"))
 
 
 def test_a_text_projection_fitted_anew_keeps_the_logits_and_half_precision_the_names(
