@@ -1,8 +1,8 @@
 """Runs a tutorial's blocks for test_tutorials.py: one request a line on stdin, one answer a line on stdout.
 
-{"server": [words], "port": number} starts a command that serves until the worker ends, and waits for the port.
-{"python": code} runs in one namespace, as in a notebook. {"command": [words]} runs in a forked process, which saves
-importing everything anew for each command; a worker gets one kind of request only.
+{"command": [words], "folder": path, "environment": {}} runs there in a forked process, which saves importing everything
+anew for each command. With "port" it serves until the worker ends, and the answer comes when the port is open.
+{"python": code} runs in one namespace, as in a notebook; a worker gets one kind of request only.
 """
 
 import json
@@ -28,19 +28,21 @@ def run_command(words):
     raise ValueError(f"{words}: expected clef … or python train_scripts/…")
 
 
-def forked(words, log):
+def forked(request, log):
     child = os.fork()
     if not child:
-        run_child(words, log)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        run_child(request, log)
+    return child
 
 
-def run_child(words, log):
+def run_child(request, log):
     code = 1
     try:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        code = run_command(words)
+        os.chdir(request["folder"])
+        os.environ.update(request["environment"])
+        code = run_command(request["command"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if not isinstance(end.code, (int, type(None))):
@@ -53,19 +55,18 @@ def run_child(words, log):
         os._exit(code)
 
 
-def served(words, port, log):
-    """The server's process; the code is 1 where it ends instead of serving."""
-    child = os.fork()
-    if not child:
-        run_child(words, log)
+def served(child, port):
+    """Whether the process is there and serves."""
     for _ in range(1200):
         if os.waitpid(child, os.WNOHANG)[0]:
-            return None, 1
+            return False
         with socket.socket() as test:
             if test.connect_ex(("127.0.0.1", port)) == 0:
-                return child, 0
+                return True
         time.sleep(0.1)
-    return child, 1
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
 
 
 def main():
@@ -79,11 +80,14 @@ def main():
     for line in sys.stdin:
         request, code = json.loads(line), 0
         start = log.seek(0, os.SEEK_END)
-        if "command" in request:
-            code = forked(request["command"], log)
-        elif "server" in request:
-            child, code = served(request["server"], request["port"], log)
-            servers += [child] if child else []
+        if "port" in request:
+            child = forked(request, log)
+            if served(child, request["port"]):
+                servers.append(child)
+            else:
+                code = 1
+        elif "command" in request:
+            code = os.waitstatus_to_exitcode(os.waitpid(forked(request, log), 0)[1])
         else:
             sys.stdout = sys.stderr = log
             try:

@@ -65,6 +65,54 @@ def launch():
     return run
 
 
+class Nursery:
+    """Scripts as forks of one process, see nursery.py."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("nursery.py")],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, script, flags, output, *more, processes=1, pause=None) -> list[int]:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        self.log = Path(output).with_name(Path(output).name + "_log")
+        argv = [*map(str, flags), "--output", str(output), *map(str, more)]
+        order = {"script": script, "argv": argv, "log": str(self.log), "processes": processes, "pause": pause}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def codes(self) -> list[int]:
+        return json.loads(self.process.stdout.readline())
+
+    def finish(self, *arguments, **options) -> str:
+        """Runs to the end; returns what the main process printed."""
+        self.start(*arguments, **options)
+        codes = self.codes()
+        printed = self.printed()
+        assert not any(codes), f"exit codes {codes}:\n{printed[-4000:]}"
+        return printed
+
+    def printed(self, rank=0) -> str:
+        return Path(f"{self.log}_{rank}.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """`nursery.finish(script, flags, output, *more, processes=1)` runs "pretrain", "finetune" or "evaluate" as `launch`
+    does, in a fraction of its time."""
+    nursery = Nursery()
+    yield nursery
+    nursery.process.kill()
+    nursery.process.wait()
+    nursery.process.stdin.close()
+    nursery.process.stdout.close()
+
+
 @pytest.fixture(scope="session")
 def plant_predictions():
     """`plant_predictions(folds=3, …)` makes the predictions of a run: AU4, AU6, AU12 and three expressions.

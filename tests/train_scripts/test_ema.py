@@ -116,9 +116,9 @@ def test_a_resumed_run_has_the_same_averages_and_the_same_ramp(flags, tmp_path):
     assert losses == again
 
 
-def test_two_processes_keep_the_averages_of_the_model_they_save(launch, flags, tmp_path):
+def test_two_processes_keep_the_averages_of_the_model_they_save(nursery, flags, tmp_path):
     flags = [*flags, "--batch_size", 4, "--max_steps", 2, "--checkpoint_steps", 2, "--ema_decay", 0.9]
-    launch("pretrain", *flags, "--output", tmp_path, processes=2)
+    nursery.finish("pretrain", flags, tmp_path, processes=2)
     averages = load_file(tmp_path / "checkpoints" / "step_00000002" / "average.safetensors")
     saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in averages.items())

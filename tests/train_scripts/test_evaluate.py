@@ -246,9 +246,10 @@ def test_the_checkpoint_may_stand_first():
     assert script.with_checkpoint_flag(["recipe.yaml", "--checkpoint", "run"])[0] == "recipe.yaml"
 
 
-def test_two_processes_do_the_work_of_one(launch, run_folder):
-    done = launch("evaluate", run_folder, processes=2)
-    assert done.stdout.count("nothing to do") == 1 and done.stdout.count("scores written to") == 1
+def test_two_processes_do_the_work_of_one(nursery, run_folder):
+    nursery.finish("evaluate", [run_folder], run_folder, processes=2)
+    printed = nursery.printed(0) + nursery.printed(1)
+    assert printed.count("nothing to do") == 1 and printed.count("scores written to") == 1
     assert "identity" in json.loads((run_folder / "metrics.json").read_text())["evaluation"]
 
 

@@ -190,10 +190,10 @@ def test_pretraining_learns_the_same_with_it(flags, plain_towers, tmp_path):
     torch.testing.assert_close(cached_weights[name], weights[name], rtol=0, atol=2e-3)
 
 
-def test_two_processes_with_it_learn_what_one_learns(launch, flags, plain_towers, tmp_path):
+def test_two_processes_with_it_learn_what_one_learns(nursery, flags, plain_towers, tmp_path):
     argv = [*flags, *plain_towers, *TRAINING, "--gradient_accumulation", 2]
     main(parse_options(PretrainingOptions, [*map(str, argv), "--output", str(tmp_path / "one")]))
-    launch("pretrain", *argv, "--batch_size", 4, "--cache_chunk", 3, "--output", tmp_path / "two", processes=2)
+    nursery.finish("pretrain", argv, tmp_path / "two", "--batch_size", 4, "--cache_chunk", 3, processes=2)
     (one, _), (two, _) = (losses_and_weights(tmp_path / name) for name in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-4)
 

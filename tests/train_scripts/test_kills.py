@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,49 +13,7 @@ from safetensors.torch import load_file
 
 from train_scripts.checkpoints import damage
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 9
-
-
-class Nursery:
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("kill_nursery.py")],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, script, flags, output, *more, processes=1, pause=None) -> list[int]:
-        Path(output).mkdir(parents=True, exist_ok=True)
-        self.log = Path(output).with_name(Path(output).name + "_log")
-        argv = [*map(str, flags), "--output", str(output), *map(str, more)]
-        order = {"script": script, "argv": argv, "log": str(self.log), "processes": processes, "pause": pause}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def codes(self) -> list[int]:
-        return json.loads(self.process.stdout.readline())
-
-    def finish(self, *arguments, **options) -> str:
-        """Runs to the end; what the main process printed."""
-        self.start(*arguments, **options)
-        codes = self.codes()
-        printed = Path(f"{self.log}_0.txt").read_text()
-        assert not any(codes), f"exit codes {codes}:\n{printed[-4000:]}"
-        return printed
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.process.kill()
-    nursery.process.wait()
-    nursery.process.stdin.close()
-    nursery.process.stdout.close()
 
 
 def flags_of(script, corpus_cache, processes=1):

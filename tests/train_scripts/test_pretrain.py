@@ -1,12 +1,6 @@
-"""Pre-training as people run it: one process, two, killed and resumed."""
+"""Pre-training as people run it: one process, two, every switch."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -29,8 +23,6 @@ import modeling_clef  # noqa: F401
 from train_scripts.options import parse_options
 from train_scripts.pretrain import PretrainingOptions, main
 from train_scripts.towers import tiny_tokenizer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def weights(folder):
@@ -56,7 +48,7 @@ def test_two_steps_leave_a_folder_that_loads_and_says_how_it_was_made(launch, fl
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
-def test_two_processes_train_the_weights_of_one(launch, flags, tmp_path):
+def test_two_processes_train_the_weights_of_one(nursery, flags, tmp_path):
     # Towers without batch norm, which sees half a batch in each process, and without dropout, which differs by process.
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -67,8 +59,8 @@ def test_two_processes_train_the_weights_of_one(launch, flags, tmp_path):
     tokenizer.save_pretrained(tmp_path / "text")
     flags = [*flags, "--vision_tower", tmp_path / "vision", "--text_tower", tmp_path / "text"]
     flags += ["--max_steps", 2, "--warmup", 0, "--learning_rate", "1e-2"]
-    launch("pretrain", *flags, "--output", tmp_path / "one")
-    launch("pretrain", *flags, "--output", tmp_path / "two", "--batch_size", 4, processes=2)
+    nursery.finish("pretrain", flags, tmp_path / "one")
+    nursery.finish("pretrain", flags, tmp_path / "two", "--batch_size", 4, processes=2)
     one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(tmp_path / "vision")
     for name in one:
         # Attention does not depend on the keys' bias: its gradient is rounding, which Adam blows up.
@@ -81,30 +73,6 @@ def test_two_processes_train_the_weights_of_one(launch, flags, tmp_path):
 def test_processes_that_do_not_know_each_other_are_refused(launch, flags, tmp_path):
     done = launch("pretrain", *flags, "--num_processes", 2, "--output", tmp_path, check=False)
     assert done.returncode and "expected 2" in done.stderr and "torchrun" in done.stderr
-
-
-def test_killed_and_resumed_ends_with_the_same_bits(flags, launch, tmp_path):
-    flags = [*flags, "--max_steps", 12, "--checkpoint_steps", 2, "--log_steps", 1]
-    launch("pretrain", *flags, "--output", tmp_path / "whole")
-
-    command = [sys.executable, "train_scripts/pretrain.py", *flags, "--output", tmp_path / "killed"]
-    process = subprocess.Popen(
-        [str(c) for c in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    checkpoint = tmp_path / "killed" / "checkpoints" / "step_00000004"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "model.safetensors").exists(), "killed too late to show anything"
-
-    done = launch("pretrain", *flags, "--output", tmp_path / "killed", "--resume")
-    assert "resumed from" in done.stdout
-    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    histories = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("whole", "killed")]
-    losses = [[json.loads(line)["loss"] for line in lines] for lines in histories]
-    assert losses[0] == losses[1] and len(losses[0]) == 12
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_free_text_comes_back_with_the_sentence_encoder_and_knows_the_labels_by_
     assert all(label in found[word] for word, label in words.items()), found
 
 
+@pytest.mark.parametrize("folder", ["clef-small", pytest.param("clef-base", marks=pytest.mark.slow)], indirect=True)
 def test_it_still_reaches_its_recorded_figures(folder, face_model_root, tmp_path):
     found = small_set_scores(str(folder), str(face_model_root), str(tmp_path))
     recorded = json.loads((folder / "metrics.json").read_text())["small_set"]

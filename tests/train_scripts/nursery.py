@@ -1,4 +1,4 @@
-"""Starts training runs as forks of a process that has imported everything, so that a test can kill many in seconds.
+"""Starts scripts as forks of a process that has imported everything, which is most of what a tiny run takes.
 
 Each line of stdin is an order {"script", "argv", "log", "processes", "pause"}; the answers are lines of JSON: the
 process ids, then, when all have ended, their exit codes (negative: the signal). As torchrun does, it terminates the
@@ -17,13 +17,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from train_scripts import checkpoints, finetune, pretrain
+from train_scripts import checkpoints, evaluate, finetune, pretrain
 from train_scripts.options import parse_options
 
-SCRIPTS = {
-    "pretrain": (pretrain.main, pretrain.PretrainingOptions),
-    "finetune": (finetune.main, finetune.FinetuningOptions),
-}
+
+def start(script: str, argv: list[str]) -> None:
+    if script == "evaluate":
+        evaluate.main(parse_options(evaluate.EvaluationOptions, evaluate.with_checkpoint_flag(argv)))
+    elif script == "finetune":
+        finetune.main(parse_options(finetune.FinetuningOptions, argv))
+    else:
+        pretrain.main(parse_options(pretrain.PretrainingOptions, argv))
 
 
 def run(order: dict, rank: int, port: int) -> int:
@@ -37,9 +41,8 @@ def run(order: dict, rank: int, port: int) -> int:
     if order["pause"]:
         paused = getattr(checkpoints, order["pause"])
         setattr(checkpoints, order["pause"], lambda *arguments: (time.sleep(1), paused(*arguments))[1])
-    main, options = SCRIPTS[order["script"]]
     try:
-        main(parse_options(options, order["argv"]))
+        start(order["script"], order["argv"])
     except SystemExit as error:
         return error.code
     except BaseException:
