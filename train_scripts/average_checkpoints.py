@@ -93,7 +93,10 @@ def average(runs: list[Path], target: Path) -> Path:
 
 
 def main(options: AveragingOptions) -> None:
-    target = average([Path(run) for run in options.runs], Path(options.output))
+    try:
+        target = average([Path(run) for run in options.runs], Path(options.output))
+    except ValueError as error:
+        sys.exit(f"average_checkpoints.py: {error}")
     print(f"mean of {len(options.runs)} runs: {target}; nothing was measured or fitted on it yet")
 
 

@@ -41,6 +41,7 @@ def run_child(request, log):
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
         os.chdir(request["folder"])
+        os.environ.clear()  # of what the worker was started with, which may be another tutorial's
         os.environ.update(request["environment"])
         code = run_command(request["command"])
     except SystemExit as end:

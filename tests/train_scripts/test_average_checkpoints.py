@@ -75,6 +75,8 @@ def test_runs_of_other_networks_are_refused_in_words(runs, tmp_path):
     make_model(CLEFForImageClassification, options, make_processor(options)).save_pretrained(other)
     with pytest.raises(ValueError, match="not runs of one network: .* such as clef"):
         average([other, runs[1]], tmp_path / "mean")
+    with pytest.raises(SystemExit, match="^average_checkpoints.py: .* not runs of one network"):
+        main(AveragingOptions(runs=[str(other), str(runs[1])], output=str(tmp_path / "mean")))
     assert not (tmp_path / "mean").exists()
 
 

@@ -46,7 +46,7 @@ def whole(nursery, corpus_cache, tmp_path_factory):
 def wait_until(condition, pids, nursery):
     while not condition():
         if not Path(f"/proc/{pids[0]}").exists():
-            raise AssertionError(f"ended too early:\n{Path(f'{nursery.log}_0.txt').read_text()[-4000:]}")
+            raise AssertionError(f"ended too early:\n{nursery.printed()[-4000:]}")
         time.sleep(0.0005)
 
 
@@ -129,7 +129,7 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(nursery, whole, corpus_cac
     os.kill(pids[-1], signal.SIGTERM)
     os.kill(pids[-1], signal.SIGTERM)
     assert nursery.codes() == [143] * processes
-    assert "SIGTERM: saved at step" in Path(f"{nursery.log}_0.txt").read_text()
+    assert "SIGTERM: saved at step" in nursery.printed()
     (checkpoint,) = complete_checkpoints(folder)
     assert damage(checkpoint) is None
     printed = nursery.finish("pretrain", flags, folder, "--checkpoint_steps", 0, "--resume", processes=processes)
@@ -157,7 +157,7 @@ def test_twenty_random_kills(nursery, whole, corpus_cache, tmp_path):
             codes = nursery.codes()
             done = not any(codes)
             kills += not done
-            assert done or -signal.SIGKILL in codes, f"{codes}\n{Path(f'{nursery.log}_0.txt').read_text()[-4000:]}"
+            assert done or -signal.SIGKILL in codes, f"{codes}\n{nursery.printed()[-4000:]}"
             assert all(damage(path) is None for path in complete_checkpoints(folder))
             print(f"run {runs} ({script}, {processes}): {codes}, {[p.name for p in complete_checkpoints(folder)]}")
         assert_same(reference, folder)
