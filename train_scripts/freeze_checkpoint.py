@@ -45,15 +45,14 @@ class FreezingOptions(CorpusOptions):
             raise ValueError("expected a run folder as the first argument and --output FOLDER.")
         if not Path(self.checkpoint, "config.json").is_file():
             raise ValueError(f"{self.checkpoint!r} holds no run: expected the folder that finetune.py wrote to.")
-        # The output is replaced, and the run would go with a folder it lies in.
-        if Path(self.checkpoint).resolve().is_relative_to(Path(self.output).resolve()):
-            raise ValueError(f"output {self.output!r} is the run's own folder or one that holds it: name another one.")
+        if Path(self.output).exists():
+            raise ValueError(f"output {self.output!r} exists already, and nothing is overwritten: name a new folder.")
         if not self.refit and (self.corpus or self.root or self.corpus_options):
             raise ValueError("corpus, root and corpus_options say what to refit on: set refit true, or leave them out.")
 
 
 def write_text_free(run: Path, target: Path, validation: Dataset | None = None, half: bool = False, **metrics) -> Path:
-    """Writes the text-free form of the run's model to `target`, with its processor, recipe and metrics.
+    """Writes the text-free form of the run's model to the new folder `target`, with its processor, recipe and metrics.
 
     Args:
         validation: frames on which the text projection is fitted anew (see `text_projection`); None: it stays. A run
@@ -63,7 +62,7 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
         metrics: kept in `metrics.json` beside the run's own, and what that fit gave as "text_projection".
 
     Raises:
-        ValueError: the run has no labels.
+        ValueError: the run has no labels. FileExistsError: `target` exists.
     """
     model = CLEFForImageClassification.from_pretrained(run).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,8 +72,6 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
         metrics["text_projection"] = refit_text_projection(model, processor, validation)
     model.freeze_labels()
     model.config.text_config._name_or_path = ""  # a folder of this machine
-    # What is not written anew does not belong to this model: an old card, other figures.
-    shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     model.save_pretrained(target, state_dict=half_precision(model.state_dict()) if half else None)
     processor.save_pretrained(target)

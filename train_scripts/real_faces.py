@@ -6,11 +6,13 @@ python train_scripts/real_faces.py train_scripts/recipes/real_faces_base.yaml --
 
 Renders the corpus; trains stage 1 and stage 2, and stage 2 alone, with all labels and with fractions of them; of the
 two with all labels it takes the one that is better on the rendered validation people, trains it a last round if the
-recipe says so, leaves out the text tower and writes the result to `checkpoint`. Photographs, if their folder is given,
-are read once at the end and choose nothing. What is done already is skipped when the command is run again.
+recipe says so, leaves out the text tower and writes the result to `checkpoint` in the output. Photographs, if their
+folder is given, are read once at the end and choose nothing. What is done already is skipped when the command is run
+again.
 """
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -36,7 +38,6 @@ ARMS = {"clef": "stage 1 + stage 2", "stage2": "stage 2 alone"}
 class RealFacesOptions(CorpusOptions):
     corpus: str = option("ict_facekit", "corpus name that load_corpus knows")
     output: str = option("outputs/real_faces", "folder of all runs")
-    checkpoint: str = option("", "folder of the resulting text-free checkpoint; default: 'checkpoint' in the output")
     half: bool = option(False, "store the resulting checkpoint in half precision, see freeze_checkpoint.py")
     seed: int = option(0, "seed of weights, order, augmentation and label choice")
     towers: dict | str | None = option(None, "options of both stages where they start from nothing, as a mapping")
@@ -67,7 +68,6 @@ class RealFacesOptions(CorpusOptions):
         for name in ("parallel", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
-        self.checkpoint = self.checkpoint or str(Path(self.output, "checkpoint"))
 
 
 def main(options: RealFacesOptions) -> Path:
@@ -95,7 +95,10 @@ def main(options: RealFacesOptions) -> Path:
         result["seconds"] |= run_jobs([job], 1, options.threads)
         final = job.folder
     validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
-    checkpoint = write_text_free(final, Path(options.checkpoint), validation, options.half, comparison=result)
+    checkpoint = output / "checkpoint"
+    # Of a run before: its card and figures are not this network's.
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    write_text_free(final, checkpoint, validation, options.half, comparison=result)
     save_recipe(options, checkpoint)
     print(f"{ARMS[chosen]} is better on the validation people; text-free checkpoint: {checkpoint}")
     followers = [

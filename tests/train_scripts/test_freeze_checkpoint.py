@@ -80,10 +80,14 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         FreezingOptions(checkpoint=str(tmp_path), output=str(tmp_path / "frozen"))
 
 
-def test_it_is_not_written_over_the_run_nor_over_a_folder_that_holds_it(run):
-    for output in (run, run.parent):
-        with pytest.raises(ValueError, match="the run's own folder or one that holds it"):
+def test_no_folder_that_is_there_is_written_over(run, tmp_path):
+    for output in (run, run.parent, tmp_path):
+        with pytest.raises(ValueError, match="exists already, and nothing is overwritten"):
             FreezingOptions(checkpoint=str(run), output=str(output))
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(FileExistsError):
+        write_text_free(run, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
     FreezingOptions(checkpoint=str(run), output=str(run / "frozen"))
 
 
