@@ -162,10 +162,6 @@ def _find_frames(release: Release, root: Path, report: ReadingReport):
     return pictures, videos
 
 
-def _has_pictures(folder: Path) -> bool:
-    return bool(pictures_by_number(folder, ReadingReport()))
-
-
 def _videos(release: Release, named: dict[Path, str], report: ReadingReport) -> dict[SequenceKey, Path]:
     videos: dict[SequenceKey, Path] = {}
     sessions = [int(match[4]) for match in map(VIDEO.fullmatch, named.values()) if match and not match[3]]
