@@ -4,13 +4,14 @@ The later release, smaller crops with one NumPy file an annotation:
 
     train_set/images/123.jpg, train_set/annotations/123_exp.npy, 123_lnd.npy; val_set/ alike
 
-The earlier one, with tables (folders also where the archives unpack to, below Manually_Annotated/ and
-Manually_Annotated_file_lists/):
+The earlier one, with tables (folders also where the archives unpack to, below Manually_Annotated/ or
+Manually_Annotated_compressed/, and Manually_Annotated_file_lists/):
 
     training.csv, validation.csv; Manually_Annotated_Images/<folder>/<hash>.jpg
 
 Columns of the tables: subDirectory_filePath, face_x, face_y, face_width, face_height, facial_landmarks (68 points as
-"x;y;x;y;…"), expression, valence, arousal. Valence and arousal are not read.
+"x;y;x;y;…"), expression, valence, arousal. The published validation.csv has no line that names them. Valence and
+arousal are not read.
 
 Ids of both: 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; in the tables also
 8 none, 9 uncertain, 10 no face. The test set was never published, so the literature tests on the validation part: here
@@ -43,9 +44,14 @@ LANDMARKS = 68
 PARTS = {"train_set": "train", "val_set": "test"}
 TABLES = {"training.csv": "train", "validation.csv": "test"}
 TABLE_FOLDERS = (".", "Manually_Annotated_file_lists", "Manually_Annotated/Manually_Annotated_file_lists")
-PICTURE_FOLDERS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
+PICTURE_FOLDERS = (
+    "Manually_Annotated_Images",
+    "Manually_Annotated/Manually_Annotated_Images",
+    "Manually_Annotated_compressed/Manually_Annotated_Images",
+)
 COLUMNS = ("face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression")
 PICTURE_COLUMN = "subDirectory_filePath"
+HEADER = (PICTURE_COLUMN, *COLUMNS, "valence", "arousal")
 
 LICENCE = "AffectNet: research only, under an agreement with its authors"
 
@@ -172,7 +178,7 @@ def _read_tables(tables: list[Path], folder: Path, classes: int, report: Reading
     records, parts = [], {}
     for table in tables:
         split = TABLES[table.name]
-        rows = read_table(table, report, split, required=(PICTURE_COLUMN, *COLUMNS))
+        rows = read_table(table, report, split, header=HEADER, required=(PICTURE_COLUMN, *COLUMNS))
         found = rows_by_key(rows, lambda row: row[PICTURE_COLUMN] or None, report, split, of="picture")
         for name, row in tqdm(found.items(), unit="face", desc=f"AffectNet {split}"):
             picture = pictures.find(name)

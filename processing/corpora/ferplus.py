@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from datasets.utils import tqdm
 
-from processing.corpora.label_tables import int_value, read_table, rows_by_key
+from processing.corpora.label_tables import int_value, read_table, rows_by_key, shortened
 from processing.corpora.named_pictures import NamedPictures
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 
@@ -214,7 +214,8 @@ def _aligned_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str
         names = [name.strip() for name in next(lines, [])]
         missing = [name for name in required if name not in names]
         if missing:
-            raise ValueError(f"{str(path)!r} has no column {', '.join(missing)}; its columns are {', '.join(names)}")
+            found = shortened(", ".join(names))
+            raise ValueError(f"{str(path)!r} has no column {', '.join(missing)}; its columns are {found}")
         for cells in filter(None, lines):  # blank lines are no rows
             complete = len(cells) >= len(names)
             yield {name: cell.strip() for name, cell in zip(names, cells, strict=False)} if complete else {}

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from processing.corpora.face_geometry import checked_box, numbers
-from processing.corpora.label_tables import NOT_CODED, int_value, read_table, rows_by_key
+from processing.corpora.label_tables import NOT_CODED, int_value, read_table, rows_by_key, shortened
 from processing.corpora.named_pictures import NamedPictures
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, EXPRESSIONS
@@ -122,9 +122,8 @@ def _chosen_labels(labels: Sequence[str], rows: list[dict[str, str]], table: Pat
 def _read_rows(table: Path, report: ReadingReport) -> list[dict[str, str]]:
     rows = read_table(table, report)
     if rows and "file" not in {_column(name) for name in rows[0]}:
-        raise ValueError(
-            f"{str(table)!r} has no column file, with commas between columns; its columns are {', '.join(rows[0])}"
-        )
+        found = shortened(", ".join(rows[0]))
+        raise ValueError(f"{str(table)!r} has no column file, with commas between columns; its columns are {found}")
     known: dict[str, str] = {}
     for name in rows[0] if rows else ():
         if known.setdefault(_column(name), name) != name:

@@ -10,6 +10,7 @@ from pathlib import Path
 from processing.corpora.official import ReadingReport
 
 NOT_CODED = (9, 999)  # FACS coders' "unknown" and the number that some preparations put in its place
+LONGEST = 200  # characters of a file that an error repeats
 
 
 def read_lines(path: Path, report: ReadingReport, sequence: str = "") -> list[str]:
@@ -40,7 +41,8 @@ def read_table(
     Args:
         path: the file; one that cannot be read or is empty gives no rows and is counted.
         sequence: where it is counted, as in `ReadingReport.add`.
-        header: the columns' names where the file has no header line.
+        header: the columns' names where the file has no header line; a first line that holds the first of these names
+            is one.
         required: columns that the caller cannot do without.
         delimiter: " " stands for any number of blanks and tabs.
 
@@ -50,16 +52,21 @@ def read_table(
     if not lines:
         report.add("label file without rows", sequence, example=path)
         return []
-    names = list(header) if header is not None else [name.strip() for name in _cells(lines.pop(0), delimiter)]
+    names = [name.strip() for name in _cells(lines[0], delimiter)]
+    if header is None or header[0] in names:
+        lines.pop(0)
+    else:
+        names = list(header)
     while names and not names[-1]:
         names.pop()
     missing = [name for name in required if name not in names]
     if missing:
-        raise ValueError(f"{str(path)!r} has no column {', '.join(missing)}; its columns are {', '.join(names)}")
+        found = shortened(", ".join(names))
+        raise ValueError(f"{str(path)!r} has no column {', '.join(missing)}; its columns are {found}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"{str(path)!r} has the column {', '.join(map(repr, twice))} more than once; rename or remove it"
+            f"{str(path)!r} has the column {shortened(', '.join(map(repr, twice)))} more than once; rename or remove it"
         )
     if not lines:
         report.add("label file without rows", sequence, example=path)
@@ -81,6 +88,11 @@ def read_table(
 
 def _cells(line: str, delimiter: str) -> list[str]:
     return line.split() if delimiter == " " else next(csv.reader([line], delimiter=delimiter))
+
+
+def shortened(text: str) -> str:
+    """A list of columns for an error: a first line that is no header can hold hundreds of numbers."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def int_value(text: str) -> int | None:

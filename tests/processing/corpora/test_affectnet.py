@@ -109,7 +109,7 @@ def row(name, expression, points=None, box=(20, 20, 80, 90)):
 
 def write_table(path, rows, header=HEADER, end="\n", mark=""):
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = end.join(",".join(map(str, cells)) for cells in [header, *rows])
+    text = end.join(",".join(map(str, cells)) for cells in [*([header] if header else []), *rows])
     path.write_bytes((mark + text + end).encode())
 
 
@@ -139,13 +139,25 @@ def test_tables_give_points_and_boxes(tables):
     }
 
 
-def test_tables_where_the_archives_unpack_to(tables, tmp_path):
+def test_a_table_without_a_header_line_is_read_as_if_it_had_one(tables):
+    def faces():
+        found = read_affectnet(tables)
+        return [(r.subject_id, r.expression, r.split, r.box.tolist(), r.points.tolist()) for r in found.records]
+
+    named = faces()
+    for mark in ("", "\ufeff"):
+        write_table(tables / "validation.csv", [row(f"2/{n:x}.jpg", n) for n in range(11)], header=None, mark=mark)
+        assert faces() == named
+
+
+@pytest.mark.parametrize("archive", ["Manually_Annotated", "Manually_Annotated_compressed"])
+def test_tables_where_the_archives_unpack_to(tables, tmp_path, archive):
     lists = tmp_path / "tables/Manually_Annotated_file_lists"
     lists.mkdir()
     for name in ("training.csv", "validation.csv"):
         (tables / name).rename(lists / name)
-    (tables / "Manually_Annotated").mkdir()
-    (tables / "Manually_Annotated_Images").rename(tables / "Manually_Annotated/Manually_Annotated_Images")
+    (tables / archive).mkdir()
+    (tables / "Manually_Annotated_Images").rename(tables / archive / "Manually_Annotated_Images")
     assert len(read_affectnet(tables).records) == 16
 
 

@@ -179,6 +179,9 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path):
     write(tmp_path / "fer2013/fer2013.csv", [["emotion", "Usage"]], [])
     with pytest.raises(ValueError, match="no column pixels; its columns are emotion, Usage"):
         read_ferplus(tmp_path)
+    write(tmp_path / "fer2013/fer2013.csv", [], [[0, " ".join(map(str, pixels(0).ravel())), "Training"]])
+    with pytest.raises(ValueError, match="no column pixels, Usage; its columns are 0, 0 1 2 .*…$"):
+        read_ferplus(tmp_path)
 
 
 def test_folders_that_do_not_fit_are_counted(tmp_path):

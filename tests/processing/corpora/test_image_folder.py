@@ -178,6 +178,9 @@ def test_tables_without_the_columns_are_refused(root, tmp_path):
     table(root, "image;expression", "c.jpeg;fear")
     with pytest.raises(ValueError, match=r"no column file, with commas between columns; its columns are image;expres"):
         read_image_folder(root)
+    table(root, *[",".join(map(str, range(500)))] * 2)
+    with pytest.raises(ValueError, match="no column file, .* 1, 2, 3, .{,200}…$"):
+        read_image_folder(root)
     table(root, "file,AU4,au04", "c.jpeg,1,0")
     with pytest.raises(ValueError, match="two columns for AU4: 'AU4', 'au04'"):
         read_image_folder(root)

@@ -56,6 +56,19 @@ def test_headers_can_be_given_and_blanks_separate(tmp_path, report):
     assert rows == [{"file": "a.jpg", "label": "5"}, {"file": "b.jpg", "label": "3"}]
 
 
+def test_a_header_that_is_given_gives_way_to_that_of_the_file(tmp_path, report):
+    rows = read_table(write(tmp_path, "label,file\n5,a.jpg\n"), report, header=("file", "label"))
+    assert rows == [{"file": "a.jpg", "label": "5"}] and report.reasons == []
+
+
+def test_errors_do_not_repeat_a_whole_line(tmp_path, report):
+    numbers = [f"{n}.25" for n in range(300)]
+    for line, required in ((numbers, ["label"]), (numbers * 2, [])):
+        with pytest.raises(ValueError) as caught:
+            read_table(write(tmp_path, ",".join(line) + "\n"), report, required=required)
+        assert len(str(caught.value)) < len(str(tmp_path)) + 300
+
+
 def test_missing_and_repeated_columns_are_refused(tmp_path, report):
     with pytest.raises(ValueError, match=r"labels.csv' has no column 12, 14; its columns are frame, 1$"):
         read_table(write(tmp_path, "frame,1\n1,0\n"), report, required=("1", "12", "14"))
