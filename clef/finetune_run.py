@@ -212,8 +212,9 @@ def _card_facts(own: OwnData) -> str:
     if own.told_apart_by == "subject":
         return CARD_FACTS
     failure = (
-        f"The training data do not say who is who: each {own.told_apart_by} counts as a person, so people may have "
-        "been both trained on and tested, and the scores say nothing about people who are new to the model."
+        f"The training data do not say who everybody is: each {own.told_apart_by} without a name counts as a person, "
+        "so people may have been both trained on and tested, and the scores say nothing about people who are new to "
+        "the model."
     )
     return CARD_FACTS + yaml.safe_dump({"known_failures": [failure]}, width=120)
 

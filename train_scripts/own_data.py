@@ -13,7 +13,14 @@ import numpy as np
 from datasets import Dataset
 
 from processing.corpora import corpus_metadata, load_corpus
-from processing.corpora.image_folder import NO_SUBJECT, NO_SUBJECT_BUT_SEQUENCES, TABLE, own_columns
+from processing.corpora.image_folder import (
+    BLANK_SUBJECT,
+    BLANK_SUBJECT_BUT_SEQUENCE,
+    NO_SUBJECT,
+    NO_SUBJECT_BUT_SEQUENCES,
+    TABLE,
+    own_columns,
+)
 from processing.corpora.prepared import NO_FACE, UNREADABLE, read_prepared_metadata, rows_with_faces
 from processing.face_alignment_clef import EYES_NOSE_1, HaarDetector, YuNetDetector
 from train_scripts.crop_check import check_crops, read_crops
@@ -34,7 +41,8 @@ class OwnData:
     corpus, root, corpus_options: as `load_corpus` takes them.
     texts: label set → label → its words.
     test: whether there are people to test on.
-    told_apart_by: what of it is in one split only: "subject", or where nobody says who is who "sequence" or "picture".
+    told_apart_by: what of it is in one split only: "subject", or where a row does not say who it is "sequence" or
+        "picture".
     training_frames: those with a face and a label.
     counts: label set → label → split → (frames that show it, frames that say whether).
     notes: what the user should know, a line each.
@@ -101,8 +109,9 @@ def prepare_own_data(
     data = OwnData(corpus, root, options, texts, test, told_apart_by(everyone), notes=notes)
     if data.told_apart_by != "subject":
         notes.append(
-            f"WARNING: there is no column subject, so each {data.told_apart_by} counts as a person: one may be both "
-            "trained on and tested, and then the scores say nothing about people who are new to the model"
+            f"WARNING: the column subject does not say who everybody is, so each {data.told_apart_by} without it "
+            "counts as a person: one may be both trained on and tested, and then the scores say nothing about people "
+            "who are new to the model"
         )
     _count_labels(data)
     return data
@@ -142,9 +151,11 @@ def choose_splits(everyone: Dataset, seed: int, notes: list[str]) -> tuple[dict,
 
 
 def told_apart_by(everyone: Dataset) -> str:
-    """ "subject", "sequence" or "picture": what counts as a person in these data."""
+    """ "subject", "sequence" or "picture": what counts as a person in these data, at worst."""
     report = corpus_metadata(everyone).get("reading_report", {})
-    return "picture" if NO_SUBJECT in report else "sequence" if NO_SUBJECT_BUT_SEQUENCES in report else "subject"
+    if NO_SUBJECT in report or BLANK_SUBJECT in report:
+        return "picture"
+    return "sequence" if NO_SUBJECT_BUT_SEQUENCES in report or BLANK_SUBJECT_BUT_SEQUENCE in report else "subject"
 
 
 def count_lines(data: OwnData) -> list[str]:

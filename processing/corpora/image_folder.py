@@ -5,7 +5,8 @@
 
 `file` is relative to the folder; every other column may be left out, every cell may be empty:
 
-- subject: who it is. Splits go by it, so that without it nobody can keep a person out of the test set.
+- subject: who it is. Splits go by it, so that without it nobody can keep a person out of the test set. Where it is
+  missing, the sequence counts as a person, and without one the picture.
 - split: train, validation or test.
 - sequence, frame: a clip's name, and a whole number from 0 on.
 - activity: what the person was doing, as a key of the project's activities or in one's own words.
@@ -39,6 +40,8 @@ STRONGEST = 5  # FACS intensity E
 
 NO_SUBJECT = "no column subject: every picture counts as a person of its own"
 NO_SUBJECT_BUT_SEQUENCES = "no column subject: every sequence counts as a person of its own"
+BLANK_SUBJECT = "row without a subject, counted as a person of its own"
+BLANK_SUBJECT_BUT_SEQUENCE = "row without a subject, whose sequence counts as a person of its own"
 
 LICENCE = "one's own pictures: whoever publishes what is made from them has to know their terms"
 
@@ -200,11 +203,9 @@ def _record(
 ) -> FaceRecord:
     file = row["file"]
     sequence = row.get("sequence", "")
-    subject = row.get("subject", "")
-    if "subject" in row and not subject:
-        report.add("row without a subject, counted as a person of its own", sequence, example=file)
-    if "subject" not in row:
-        subject = sequence  # frames of one recording show one person at least
+    subject = row.get("subject", "") or sequence  # frames of one recording show one person at least
+    if row.get("subject") == "":
+        report.add(BLANK_SUBJECT_BUT_SEQUENCE if sequence else BLANK_SUBJECT, sequence, example=file)
     box = None
     if has_box and any(row[edge] for edge in BOX):
         box = checked_box(numbers([row[edge] for edge in BOX], 4), report, sequence, file)

@@ -239,8 +239,9 @@ def test_a_start_that_was_never_trained_on_faces(own, tmp_path, capsys):
 def test_who_is_who_is_unknown_and_the_card_says_so(base, tmp_path, capsys):
     folder = write_folder(tmp_path / "own", people=6, frames=4, subjects=False)
     assert finetune(folder, tmp_path / "run", "--base", base, "--epochs", 1) == FINE
-    assert "WARNING: there is no column subject, so each picture counts as a person" in capsys.readouterr().out
-    assert "do not say who is who: each picture counts as a person" in (tmp_path / "run" / "README.md").read_text()
+    assert "WARNING: the column subject does not say who everybody is, so each picture" in capsys.readouterr().out
+    card = " ".join((tmp_path / "run" / "README.md").read_text().split())
+    assert "do not say who everybody is: each picture without a name counts as a person" in card
 
 
 def test_photographs_are_aligned_and_those_without_a_face_count(test_data, base, tmp_path, monkeypatch, capsys):

@@ -155,16 +155,21 @@ def test_each_person_is_in_one_split(tmp_path):
     assert set(others["test"]["subject_id"][:]) != names["test"]
 
 
+@pytest.mark.parametrize("column", ["missing", "blank", "blank for some"])
 @pytest.mark.parametrize(
     ("columns", "unit"), [({}, "picture"), ({"sequence": lambda p, f: f"s{(4 * p + f) // 2}"}, "sequence")]
 )
-def test_without_subjects_pictures_or_sequences_are_told_apart_and_that_is_said(tmp_path, columns, unit):
+def test_without_subjects_pictures_or_sequences_are_told_apart_and_that_is_said(tmp_path, columns, unit, column):
     rows = people(6, smirk=every(2), **columns)
     for row in rows:
-        del row["subject"]
+        if column == "missing":
+            del row["subject"]
+        elif column == "blank" or row["subject"] != "p0":
+            row["subject"] = ""
     data = prepared(tmp_path, rows)
     assert data.told_apart_by == unit
-    assert any(f"WARNING: there is no column subject, so each {unit} counts" in note for note in data.notes)
+    said = f"WARNING: the column subject does not say who everybody is, so each {unit} without it counts as a person"
+    assert any(said in note for note in data.notes)
     if unit == "sequence":
         names = [set(part["sequence_id"][:]) for part in splits_of(data).values()]
         assert not names[0] & names[1] and not names[0] & names[2]

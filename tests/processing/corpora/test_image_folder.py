@@ -168,6 +168,23 @@ def test_sequences_stand_for_people_where_nobody_is_named(root):
     assert corpus.report.count("no column subject: every sequence counts as a person of its own") == 3
 
 
+def test_a_sequence_stands_for_a_person_where_a_row_names_nobody(root):
+    table(
+        root,
+        "file,subject,sequence",
+        "anna/001.jpg,,s1",
+        "anna/002.JPG,,s1",
+        "c.jpeg,cleo,s2",
+        "ben/deep/1.png,,",
+    )
+    corpus = read_image_folder(root)
+    assert [record.subject_id for record in corpus.records] == ["s1", "s1", "cleo", "ben/deep/1"]
+    assert counts(corpus) == {
+        "row without a subject, whose sequence counts as a person of its own": 2,
+        "row without a subject, counted as a person of its own": 1,
+    }
+
+
 def test_a_slip_in_a_split_is_refused(root):
     table(root, "file,split", "c.jpeg,tset", "anna/001.jpg,train")
     with pytest.raises(ValueError, match="1 rows of .*split 'tset'; expected train, validation, test or nothing"):
