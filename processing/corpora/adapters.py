@@ -16,6 +16,7 @@ from processing.corpora.ferplus import read_ferplus
 from processing.corpora.image_folder import read_image_folder
 from processing.corpora.official import FaceRecord, OfficialCorpus
 from processing.corpora.official_rows import (
+    json_options,
     label_columns,
     lossless_webp,
     official_features,
@@ -51,13 +52,16 @@ def read_official(name: str, root: str | Path, **options) -> OfficialCorpus:
 
 
 def all_options(name: str, options: dict) -> dict:
-    """`options` with the adapter's defaults for those left out. Raises TypeError for an unknown option."""
+    """`options` with the adapter's defaults for those left out, by `json_options`.
+
+    Raises TypeError for an unknown option and for a value that JSON cannot hold.
+    """
     _root, *parameters = inspect.signature(READERS[name]).parameters.values()
     known = {parameter.name: parameter.default for parameter in parameters}
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"{name} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
-    return known | options
+    return json_options(known | options)
 
 
 def load_official(name: str, root: str | Path, options: dict) -> datasets.Dataset:

@@ -1,6 +1,8 @@
 """An adapter's records as rows of the corpus schema."""
 
 import io
+import json
+import os
 from collections.abc import Sequence
 
 import datasets
@@ -35,7 +37,7 @@ def label_columns(name: str, features: datasets.Features, records: Sequence[Face
 
 
 def official_metadata(corpus: OfficialCorpus, options: dict) -> dict:
-    """What a corpus says about itself, without `crop_recipe`; `options`: all that it was read with."""
+    """What a corpus says about itself, without `crop_recipe`; `options`: all that it was read with, as JSON has it."""
     return {
         "corpus": corpus.name,
         "action_unit_coding": corpus.action_unit_coding,
@@ -44,6 +46,14 @@ def official_metadata(corpus: OfficialCorpus, options: dict) -> dict:
         "options": options,
         "reading_report": corpus.report.as_dict(),
     }
+
+
+def json_options(options: dict) -> dict:
+    """Options of an adapter as metadata.json gives them back: tuples as lists, paths as text.
+
+    Raises TypeError for a value that JSON cannot hold and that is no path.
+    """
+    return json.loads(json.dumps(options, default=os.fspath))
 
 
 def uncropped_recipe(corpus: OfficialCorpus) -> str:

@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 
 from processing.corpora.official import OfficialCorpus
-from processing.corpora.official_rows import official_features
+from processing.corpora.official_rows import json_options, official_features
 from processing.corpora.shards import Shard, Task, missing_shards
 
 METADATA_FILE = "metadata.json"
@@ -68,8 +68,8 @@ def load_prepared(folder: str | Path, name: str = "prepared", options: dict | No
         name: the data set that is expected there; "prepared": whatever it is.
         options: the adapter's options that are expected; those left out may be anything.
 
-    Raises FileNotFoundError for a folder that prepare.py did not write, and ValueError for one that is not finished or
-    damaged, holds another data set or was read with other options.
+    Raises FileNotFoundError for a folder that prepare.py did not write, ValueError for one that is not finished or
+    damaged, holds another data set or was read with other options, and TypeError for an option that JSON cannot hold.
     """
     folder = Path(folder)
     metadata = read_prepared_metadata(folder)
@@ -117,9 +117,9 @@ def _refuse_other_contents(folder: Path, metadata: dict, name: str, options: dic
         )
     if name not in ("prepared", metadata["corpus"]):
         raise ValueError(f"{str(folder)!r} holds crops of {metadata['corpus']!r}, not of {name!r}")
-    other = {key: metadata["options"].get(key) for key in options if metadata["options"].get(key) != options[key]}
-    if other:
-        asked = {key: options[key] for key in other}
+    options = json_options(options)
+    asked = {key: value for key, value in options.items() if metadata["options"].get(key) != value}
+    if asked:
         raise ValueError(
             f"{str(folder)!r} was prepared with the options {metadata['options']}, but {asked} was asked for; prepare "
             "another folder with those, or leave them out"

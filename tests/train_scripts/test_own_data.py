@@ -318,6 +318,16 @@ def test_a_corrected_table_and_another_size_make_the_crops_anew(tmp_path, capsys
     assert "they are made anew" not in capsys.readouterr().out
 
 
+def test_crops_of_known_labels_alone_are_kept(tmp_path, capsys):
+    rows = people(6, AU12=every(2))
+    prepared(tmp_path, rows)
+    crops = sorted((tmp_path / "work" / "crops").glob("*.parquet"))
+    written = [file.stat().st_mtime_ns for file in crops]
+    prepared(tmp_path, rows)
+    assert "they are made anew" not in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in crops] == written
+
+
 def test_choosing_labels_needs_them_in_the_data(tmp_path):
     data = prepared(tmp_path, people(4, smirk=every(2), AU6=every(2)))
     everyone = load_corpus(data.corpus, root=data.root)

@@ -254,6 +254,19 @@ def test_a_run_that_was_killed_goes_on(root, tmp_path):
     assert not log.exists()
 
 
+def test_a_folder_that_is_prepared_with_an_adapter_s_defaults_is_left_as_it_is(root, tmp_path):
+    """Also where a default is no JSON: image_folder's is a tuple."""
+    (root / "labels.csv").write_text("file,AU12\nA/plain_1.png,1\nC/plain_1.png,0\n")
+    own = PrepareOptions(
+        corpus="image_folder", root=str(root), output=str(tmp_path / "crops"), size=64, detector="none", num_proc=1
+    )
+    first = prepare.main(own)
+    written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "crops").glob("*.parquet")}
+    assert prepare.main(own) == first == read_prepared_metadata(tmp_path / "crops")
+    assert written == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "crops").glob("*.parquet")}
+    assert len(load_corpus("image_folder", root=str(tmp_path / "crops"), labels=())) == 2
+
+
 def test_a_full_disk_is_said_in_a_sentence_and_a_rerun_completes(root, tmp_path, monkeypatch):
     real, calls = pq.ParquetWriter.write_table, []
 

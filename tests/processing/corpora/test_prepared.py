@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -120,6 +121,16 @@ def test_options_must_be_those_it_was_prepared_with(folder):
     assert len(load_corpus("disfa", root=str(folder), camera="left")) == 4
     with pytest.raises(ValueError, match="was prepared with the options .*left.*, but .*right.* was asked for"):
         load_corpus("disfa", root=str(folder), camera="right")
+
+
+def test_an_option_means_what_it_means_in_json(folder):
+    write_metadata(folder, options={"labels": ["smirk", "nod"], "segments": "DISFA/segments.csv"})
+    assert len(load_corpus("disfa", root=str(folder), labels=("smirk", "nod"))) == 4
+    assert len(load_corpus("disfa", root=str(folder), segments=Path("DISFA", "segments.csv"))) == 4
+    with pytest.raises(ValueError, match="but .*nod.* was asked for"):
+        load_corpus("disfa", root=str(folder), labels=("nod",))
+    with pytest.raises(TypeError, match="object"):
+        load_corpus("disfa", root=str(folder), labels=object())
 
 
 def test_shards_that_are_written_anew_are_read_anew(folder):
