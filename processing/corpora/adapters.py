@@ -74,7 +74,7 @@ def load_official(name: str, root: str | Path, options: dict) -> datasets.Datase
     """
     corpus = read_official(name, root, **options)
     if any(record.video is not None for record in corpus.records):
-        extra = f" --corpus_options '{json.dumps(options)}'" if options else ""
+        extra = f" --corpus_options '{json.dumps(json_options(options))}'" if options else ""
         raise ValueError(
             f"{str(root)!r} holds videos, whose frames cannot be read in any order; prepare crops with "
             f"`python train_scripts/prepare.py {name} --root {root} --output FOLDER{extra}`, then give FOLDER as root"

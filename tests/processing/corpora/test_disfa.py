@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from processing.corpora import corpus_metadata, load_corpus
 from processing.corpora.disfa import SUBJECTS, UNITS, read_disfa
 
 TWELVE = [1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26]
@@ -156,6 +157,20 @@ def test_segments_give_activities(tmp_path):
     corpus = read_disfa(tmp_path, segments=segments)
     assert [r.activity for r in corpus.records] == ["joke", "joke", "A clip about a disgusting meal", None]
     assert corpus.report.as_dict()["frame in no segment, without an activity"]["by_sequence"] == {"SN001": 1}
+
+
+def test_a_path_to_segments_is_kept_as_text(tmp_path):
+    labels(tmp_path, "SN001")
+    pictures(tmp_path, "SN001", range(4))
+    segments = tmp_path / "segments.csv"
+    segments.write_text("start_frame,end_frame,activity\n1,4,joke\n")
+    data = load_corpus("disfa", root=tmp_path, segments=segments)
+    assert data["activity"][:] == ["joke"] * 4
+    assert corpus_metadata(data)["options"] == {"camera": "left", "segments": str(segments)}
+    (tmp_path / "SN001").rename(tmp_path / "others")
+    write_video(tmp_path / "LeftVideoSN001_comp.avi", 4)
+    with pytest.raises(ValueError, match=f"holds videos.*--corpus_options .*segments.*{segments}"):
+        load_corpus("disfa", root=tmp_path, segments=segments)
 
 
 @pytest.mark.parametrize(
