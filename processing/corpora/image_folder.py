@@ -12,7 +12,7 @@
 - activity: what the person was doing, as a key of the project's activities or in one's own words.
 - expression: neutral, happiness, sadness, surprise, fear, disgust, anger or contempt, in upper or lower case, or a word
   of one's own.
-- AU1 … AU45: occurrence (0 or 1) or intensity (0 to 5); empty, 9 and 999 mean not coded.
+- AU1 … AU45: occurrence (0 or 1) or intensity (0 to 5), no probabilities; empty, 9 and 999 mean not coded.
 - left, top, right, bottom: the face's box in pixels of the picture.
 - any other column, asked for by its name: labels of one's own. Cells of 0 and 1 say whether the label named by the
   column is there, words say which one of several is; empty means not coded.
@@ -52,14 +52,17 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
     Args:
         coding: of the AU columns: "occurrence", "intensity", or "auto": intensity if any cell holds a value from 0 to
             5 other than 0 and 1. The report says which it was; a slip in a single cell can make it the wrong one.
+            Fractions without a value above 1 are refused: they look like probabilities, and as intensities none of
+            them would count.
         labels: further columns that hold labels of one's own (see `own_columns`).
 
     Rows without a picture, pictures without a row, contradictory rows (left out) and columns that are not used are
     counted. A cell that is outside its range counts as empty, except in `split`: a slip there would let test people
     into training.
 
-    Raises FileNotFoundError when there is no `labels.csv`, ValueError for another coding, a split that is none of
-    the three, a missing column `file`, a column that stands there twice, and `labels` that are no such columns.
+    Raises FileNotFoundError when there is no `labels.csv`, ValueError for another coding, AUs that look like
+    probabilities, a split that is none of the three, a missing column `file`, a column that stands there twice, and
+    `labels` that are no such columns.
     """
     if coding not in CODINGS:
         raise ValueError(f"got coding={coding!r}; expected one of {', '.join(map(repr, CODINGS))}")
@@ -81,7 +84,7 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
     pictures.count_unlabelled({row["file"] for row in rows}, report)
     rows = [row for row in found.values() if row is not None]  # contradictory rows are counted already
     if units and coding == "auto":
-        coding = _found_coding(rows, units)
+        coding = _found_coding(rows, units, root / TABLE)
         report.add(f"rows whose action units are read as {coding} (coding='auto')", count=len(rows))
     records = [_record(row, pictures.paths[row["file"]], units, coding, has_box, own, report) for row in rows]
     return OfficialCorpus("image_folder", records, report, tuple(units), coding if units else None, LICENCE, own)
@@ -179,9 +182,15 @@ def _has_picture(row: dict[str, str], pictures: NamedPictures, report: ReadingRe
     return True
 
 
-def _found_coding(rows: list[dict[str, str]], units: list[str]) -> str:
+def _found_coding(rows: list[dict[str, str]], units: list[str], table: Path) -> str:
     values = {_number(row[name]) for row in rows for name in units} - {None}
-    return "intensity" if any(0 <= value <= STRONGEST and value not in (0, 1) for value in values) else "occurrence"
+    graded = sorted(value for value in values if 0 <= value <= STRONGEST and value not in (0, 1))
+    if graded and graded[-1] < 1:
+        raise ValueError(
+            f"{str(table)!r} has action units such as {graded[0]:g} and no intensity above 1, so they look like "
+            "probabilities: round them to 0 and 1, or say coding='intensity' if they are intensities"
+        )
+    return "intensity" if graded else "occurrence"
 
 
 def _number(text: str) -> float | None:

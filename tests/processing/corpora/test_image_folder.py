@@ -88,6 +88,17 @@ def test_codings(root):
     assert read_image_folder(root).action_unit_coding == "occurrence"
 
 
+def test_probabilities_are_not_taken_for_intensities(root):
+    """Of which none would be strong enough to count. Codes of what was not coded, and slips, are no intensities."""
+    table(root, "file,subject,AU4,AU6", "anna/001.jpg,a,0.93,9", "anna/002.JPG,a,0.07,1", "c.jpeg,c,6,999")
+    with pytest.raises(ValueError, match="action units such as 0.07 .*round them to 0 and 1, or say coding='intensity"):
+        read_image_folder(root)
+    found = read_image_folder(root, coding="intensity")
+    assert [record.action_units["AU4"] for record in found.records] == [0.93, 0.07, None]
+    table(root, "file,subject,AU4,AU6", "anna/001.jpg,a,0.93,9", "anna/002.JPG,a,0.07,1.5")
+    assert read_image_folder(root).action_unit_coding == "intensity"
+
+
 def test_rows_that_cannot_be_used_are_counted(root):
     (root / "notes.txt").write_text("")
     (root / ".hidden").write_text("")
