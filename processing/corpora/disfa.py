@@ -14,7 +14,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from processing.corpora.label_tables import coded_value, count_unmatched, int_value, read_table, rows_by_key
+from processing.corpora.label_tables import (
+    coded_value,
+    count_unmatched,
+    int_value,
+    read_table,
+    refuse_unknown_activities,
+    rows_by_key,
+)
 from processing.corpora.numbered_pictures import VIDEOS, folder_entries, has_pictures, pictures_by_number, walk
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 from processing.corpora.video_frames import count_frames
@@ -43,12 +50,12 @@ def read_disfa(root: str | Path, camera: str = "left", segments: str | Path | No
         camera: "left" or "right". Pictures whose path names no camera are taken as this one's.
         segments: CSV with the columns start_frame, end_frame and activity: what is on the screen from one frame to
             another, both included and numbered as in the label files, the same for everybody. `activity` is a key of
-            `prompts_clef.ACTIVITIES` or a sentence. The set does not say where its clips begin; without this file,
-            activities are None.
+            `prompts_clef.ACTIVITIES` or a sentence; another single word is refused. The set does not say where its
+            clips begin; without this file, activities are None.
 
     Raises FileNotFoundError for a root without label files, or without pictures and videos of the camera; ValueError
-    for another camera, for segments that overlap or are not understood and when a subject has frames in two places;
-    ImportError for videos without PyAV.
+    for another camera, for segments that overlap or are not understood, for an activity that is neither known nor a
+    sentence, and when a subject has frames in two places; ImportError for videos without PyAV.
     """
     if camera not in CAMERAS:
         raise ValueError(f"camera is {camera!r}; expected 'left' or 'right'")
@@ -184,6 +191,7 @@ def _read_segments(path: Path) -> list[tuple[int, int, str]]:
     for (_, end, before), (start, _, after) in zip(segments, segments[1:], strict=False):
         if start <= end:
             raise ValueError(f"{str(path)!r}: {before!r} (to frame {end}) and {after!r} (from frame {start}) overlap")
+    refuse_unknown_activities((activity for _, _, activity in segments), path)
     return segments
 
 

@@ -9,7 +9,8 @@
   missing, the sequence counts as a person, and without one the picture.
 - split: train, validation or test.
 - sequence, frame: a clip's name, and a whole number from 0 on.
-- activity: what the person was doing, as a key of the project's activities or in one's own words.
+- activity: what the person was doing, as a key of the project's activities or as a sentence in one's own words; a
+  single word that is no such key is refused, as the texts of stage 1 are sentences.
 - expression: neutral, happiness, sadness, surprise, fear, disgust, anger or contempt, in upper or lower case, or a word
   of one's own.
 - AU1 … AU45: occurrence (0 or 1) or intensity (0 to 5), no probabilities; empty, 9 and 999 mean not coded.
@@ -26,7 +27,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from processing.corpora.face_geometry import checked_box, numbers
-from processing.corpora.label_tables import NOT_CODED, int_value, read_table, rows_by_key, shortened
+from processing.corpora.label_tables import (
+    NOT_CODED,
+    int_value,
+    read_table,
+    refuse_unknown_activities,
+    rows_by_key,
+    shortened,
+)
 from processing.corpora.named_pictures import NamedPictures
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, EXPRESSIONS
@@ -61,8 +69,8 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
     into training.
 
     Raises FileNotFoundError when there is no `labels.csv`, ValueError for another coding, AUs that look like
-    probabilities, a split that is none of the three, a missing column `file`, a column that stands there twice, and
-    `labels` that are no such columns.
+    probabilities, a split that is none of the three, an activity that is neither known nor a sentence, a missing
+    column `file`, a column that stands there twice, and `labels` that are no such columns.
     """
     if coding not in CODINGS:
         raise ValueError(f"got coding={coding!r}; expected one of {', '.join(map(repr, CODINGS))}")
@@ -87,6 +95,7 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
         coding = _found_coding(rows, units, root / TABLE)
         report.add(f"rows whose action units are read as {coding} (coding='auto')", count=len(rows))
     records = [_record(row, pictures.paths[row["file"]], units, coding, has_box, own, report) for row in rows]
+    refuse_unknown_activities([record.activity for record in records], root / TABLE)
     return OfficialCorpus("image_folder", records, report, tuple(units), coding if units else None, LICENCE, own)
 
 

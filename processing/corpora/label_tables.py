@@ -4,10 +4,11 @@ Whatever is not used is counted in a `ReadingReport`, by sequence.
 """
 
 import csv
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from processing.corpora.official import ReadingReport
+from processing.prompts_clef import activity_text
 
 NOT_CODED = (9, 999)  # FACS coders' "unknown" and the number that some preparations put in its place
 LONGEST = 200  # characters of a file that an error repeats
@@ -157,6 +158,17 @@ def rows_by_key(
             found[name] = None
             report.add(f"contradictory rows for one {of}", sequence, example=name)
     return found
+
+
+def refuse_unknown_activities(activities: Iterable[str | None], path: Path) -> None:
+    """Raises ValueError for a single word that is no key of the project's activities, which a model is never shown."""
+    for activity in sorted(set(activities) - {None}):
+        if " " in activity.strip():
+            continue
+        try:
+            activity_text(activity)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r}: {error}") from error
 
 
 def count_unmatched(labelled: Collection, pictured: Collection, report: ReadingReport, sequence: str = "") -> None:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from processing.corpora.image_folder import own_columns, read_image_folder
+from processing.processing_clef import _unique
 
 
 def picture(path):
@@ -200,6 +201,19 @@ def test_a_slip_in_a_split_is_refused(root):
     table(root, "file,split", "c.jpeg,tset", "anna/001.jpg,train")
     with pytest.raises(ValueError, match="1 rows of .*split 'tset'; expected train, validation, test or nothing"):
         read_image_folder(root)
+
+
+def test_only_activities_that_a_model_can_be_shown_are_read(root):
+    table(root, "file,activity", "c.jpeg,Joke", "anna/001.jpg,funny_joke", "anna/002.JPG,a walk", "ben/deep/1.png,")
+    activities = [record.activity for record in read_image_folder(root).records]
+    assert activities == ["joke", "funny_joke", "a walk", None]
+    assert len(_unique(activities[:3])[0]) == 3
+    table(root, "file,activity", "c.jpeg,interview", "anna/001.jpg,joke")
+    with pytest.raises(ValueError) as when_shown:
+        _unique(["interview"])
+    with pytest.raises(ValueError, match="labels.csv': unknown activity 'interview'") as when_read:
+        read_image_folder(root)
+    assert str(when_read.value).endswith(str(when_shown.value))
 
 
 def test_tables_without_the_columns_are_refused(root, tmp_path):
