@@ -1,5 +1,6 @@
 """Corpora of facial behaviour, all in the one schema of `schema.py`."""
 
+import numpy as np
 from datasets import Dataset
 
 from processing.corpora.schema import action_unit_labels, corpus_metadata, expression_labels, face_features
@@ -42,8 +43,8 @@ def load_corpus(
 
     Data sets have a further column `split`, prepared ones those that `processing.corpora.prepared` tells.
 
-    Raises ValueError for an unknown name, split or option value, TypeError for an unknown option, FileNotFoundError
-    when the corpus' files are missing (it says where to get them).
+    Raises ValueError for an unknown name, split or option value and for a person in two splits, TypeError for an
+    unknown option, FileNotFoundError when the corpus' files are missing (it says where to get them).
     """
     if protocol is None:
         if fold is not None:
@@ -92,9 +93,12 @@ def _load(name: str, root: str | None, split: str | None, options: dict) -> Data
 
 
 def _official_split(corpus: Dataset, split: str) -> Dataset:
+    from processing.corpora.folds import refuse_overlap
+
     splits = corpus["split"][:]
     rows = [row for row, its_split in enumerate(splits) if its_split == split]
     if rows:
+        refuse_overlap(np.array(corpus["subject_id"][:]), np.array([its_split or "" for its_split in splits]))
         return corpus.select(rows)
     name = corpus_metadata(corpus)["corpus"]
     official = sorted({its_split for its_split in splits if its_split is not None})

@@ -198,11 +198,12 @@ def report_lines(report: dict) -> list[str]:
 
 def refuse_overlap(subjects: np.ndarray, splits: np.ndarray) -> None:
     """Raises ValueError when a person is in two splits; (N,) str both, "" = in none."""
-    seen: dict[str, np.ndarray] = {s: np.unique(subjects[splits == s]) for s in np.unique(splits) if s}
+    # No sorted arrays: where each picture is a person, they take seconds.
+    seen: dict[str, set] = {s: set(subjects[splits == s].tolist()) for s in set(splits.tolist()) if s}
     names = sorted(seen)
     for i, split in enumerate(names):
         for other in names[i + 1 :]:
-            shared = np.intersect1d(seen[split], seen[other]).tolist()
+            shared = sorted(seen[split] & seen[other])
             if shared:
                 raise ValueError(
                     f"{_shortened(shared)} are in both {split} and {other}: scores would be inflated. Each person may "

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +69,27 @@ def test_official_splits(root):
 
 
 SPLITS = ("train", "validation", "test")
+
+
+def test_no_person_is_in_two_official_splits(root, monkeypatch):
+    def read_as(subjects, splits):
+        def read(root):
+            toy = read_toy(root)
+            given = zip(toy.records, subjects, splits, strict=True)
+            toy.records = [replace(record, subject_id=name, split=split) for record, name, split in given]
+            return toy
+
+        monkeypatch.setitem(adapters.READERS, "toy", read)
+
+    read_as("AABCAB", ["train"] * 4 + ["test"] * 2)
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=r"2 people \(A, B\) are in both test and train: scores would be inflated"):
+            load_corpus("toy", root=root, split=split)
+    assert len(load_corpus("toy", root=root)) == 6
+    read_as("ABCDEF", ["train"] * 4 + ["test"] * 2)  # every picture counts as a person of its own
+    assert load_corpus("toy", root=root, split="test")["subject_id"][:] == ["E", "F"]
+    read_as("AABBAC", ["train"] * 4 + [None, "test"])  # a picture in no split is in no other one
+    assert load_corpus("toy", root=root, split="train")["subject_id"][:] == ["A", "A", "B", "B"]
 
 
 def test_videos_are_refused_with_what_to_run(root):
