@@ -22,7 +22,7 @@ class NamedPictures:
     def __init__(self, folder: Path, report: ReadingReport, ignored: Collection[str] = ()):
         """`ignored`: relative names of files that are known to be something else, such as a label file."""
         self.paths: dict[str, Path] = {}
-        for name, path in sorted(_files(Path(folder), "", report, set())):
+        for name, path in sorted(_files(Path(folder), "", report, frozenset())):
             if os.path.splitext(name)[1].lower() in SUFFIXES:
                 self.paths[name] = path
             elif name not in ignored:
@@ -50,13 +50,12 @@ class NamedPictures:
                 report.add("picture without a label", place, example=name)
 
 
-def _files(folder: Path, prefix: str, report: ReadingReport, entered: set[str]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, prefix: str, report: ReadingReport, above: frozenset[str]) -> Iterator[tuple[str, Path]]:
     real = os.path.realpath(folder)
-    if real in entered:  # a link back to where we have been
+    if real in above:  # a link back to a folder that we are in
         return
-    entered.add(real)
     for entry in folder_entries(folder, report, prefix.rstrip("/")):
         if entry.is_dir():
-            yield from _files(Path(entry.path), f"{prefix}{entry.name}/", report, entered)
+            yield from _files(Path(entry.path), f"{prefix}{entry.name}/", report, above | {real})
         else:
             yield prefix + entry.name, Path(entry.path)

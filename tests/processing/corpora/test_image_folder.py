@@ -244,6 +244,19 @@ def test_folders_may_be_links_even_in_a_circle(root, tmp_path_factory):
     assert corpus.report.count("picture without a label") == 3
 
 
+def test_a_link_beside_its_folder_hides_neither(root):
+    (root / "aaa").symlink_to(root / "anna")
+    (root / "zzz").symlink_to(root / "anna")
+    (root / "anna/ben").symlink_to(root / "ben")
+    (root / "ben/anna").symlink_to(root / "anna")
+    names = [f"{folder}/{name}" for folder in ("aaa", "anna", "ben/anna", "zzz") for name in ("001.jpg", "002.JPG")]
+    names += ["aaa/ben/deep/1.png", "anna/ben/deep/1.png", "ben/deep/1.png", "zzz/ben/deep/1.png", "c.jpeg"]
+    table(root, "file", *names)
+    corpus = read_image_folder(root)
+    assert [record.image.relative_to(root).as_posix() for record in corpus.records] == names
+    assert counts(corpus) == {"no column subject: every picture counts as a person of its own": len(names)}
+
+
 def test_names_that_differ_in_case_only(root):
     picture(root / "C.jpeg")
     table(root, "file,expression", "C.jpeg,fear", "c.jpeg,anger", "C.JPEG,disgust")
