@@ -36,11 +36,13 @@ def save_checkpoint(
     optimizer,
     average: WeightAverage | None = None,
     corrupt_draws: dict[int, int] | None = None,
+    options: dict | None = None,
 ) -> bool:
     """Writes a checkpoint atomically and removes all but the newest `KEEP`. Called by every process.
 
     Args:
         corrupt_draws: of all processes, see `CorruptImages`.
+        options: `binding_options` of the run.
 
     Returns:
         whether it was written. If it could not be (a full disk), that is said, the earlier ones stay, and the run can
@@ -64,6 +66,7 @@ def save_checkpoint(
             "corrupt_draws": {str(row): count for row, count in (corrupt_draws or {}).items()},
             "param_groups": state["param_groups"],
             "scaler": scaler,
+            "options": options,
         }
         final = Path(folder, "checkpoints", f"step_{step:08d}")
         try:
@@ -142,14 +145,32 @@ def choose_checkpoint(folder: Path, accelerator: Accelerator, resume: bool) -> P
 
 
 def load_checkpoint(
-    checkpoint: Path, accelerator: Accelerator, model, optimizer, average: WeightAverage | None = None
+    checkpoint: Path,
+    accelerator: Accelerator,
+    model,
+    optimizer,
+    average: WeightAverage | None = None,
+    options: dict | None = None,
 ) -> int:
     """Restores weights, averages and optimizer; returns the step to go on from.
 
     The random generators are restored apart, by `restore_random_state`, after the data iterator exists: creating it
     draws from them.
+
+    Args:
+        options: `binding_options` of the run that goes on. Checkpoints of earlier versions hold none, and pass.
+
+    Raises:
+        ValueError: the checkpoint is of other options, another number of processes or another model.
     """
     state = json.loads((checkpoint / "state.json").read_text())
+    there, now = state.get("options") or {}, options or {}
+    if differing := [name for name in there if name in now and there[name] != now[name]]:
+        said = "; ".join(f"{name} {there[name]!r} there, {now[name]!r} now" for name in differing)
+        raise ValueError(
+            f"{checkpoint} was written with other options: {said}. Resume with the options the run was started with, "
+            "or start anew in another output folder."
+        )
     if state["num_processes"] != accelerator.num_processes:
         raise ValueError(
             f"{checkpoint} was written by {state['num_processes']} processes and is resumed by "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,25 @@ from transformers import HfArgumentParser
 from train_scripts.recipe_base import read_recipe
 
 OptionsT = TypeVar("OptionsT")
+# What a resumed run may change: where files lie, how the same sums are done, what is said and kept beside the weights.
+FREE_ON_RESUME = (
+    "output",
+    "root",
+    "resume",
+    "workers",
+    "num_processes",
+    "augment_on",
+    "activation_checkpointing",
+    "compile",
+    "max_skipped_steps",
+    "checkpoint_steps",
+    "tracker",
+    "log_steps",
+    "eval_steps",
+    "chance_steps",
+    "predictions",
+    "identity_probe",
+)
 
 
 def option(default, help: str):
@@ -154,6 +174,14 @@ def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) 
 def save_recipe(options, folder: Path) -> None:
     """Writes the resolved options as `recipe.yaml`, from which the same run can be started again."""
     Path(folder, "recipe.yaml").write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False))
+
+
+def binding_options(options: TrainingOptions) -> dict:
+    """The options that a run has to be resumed with, as JSON holds them: all but `FREE_ON_RESUME` and the folder that a
+    corpus is rendered into."""
+    binding = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_ON_RESUME}
+    binding["corpus_options"].pop("cache_dir", None)
+    return json.loads(json.dumps(binding, default=str))
 
 
 def _read_recipe(path: Path, options_class, parser) -> dict:

@@ -4,7 +4,7 @@ accelerate launch train_scripts/pretrain.py                                    #
 accelerate launch train_scripts/pretrain.py train_scripts/recipes/pretrain.yaml --epochs 20
 accelerate launch --multi_gpu --num_processes 8 train_scripts/pretrain.py train_scripts/recipes/pretrain_clip.yaml
 torchrun --nproc_per_node 2 train_scripts/pretrain.py                          # two CPU processes
-python train_scripts/pretrain.py --resume --output outputs/pretrain            # go on after a kill
+python train_scripts/pretrain.py --checkpoint_steps 100 --resume               # after a kill the same command goes on
 """
 
 import sys

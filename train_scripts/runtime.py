@@ -29,7 +29,7 @@ from train_scripts.failures import (
     explained_out_of_memory,
     keep_lines,
 )
-from train_scripts.options import TrainingOptions, save_recipe
+from train_scripts.options import TrainingOptions, binding_options, save_recipe
 from train_scripts.precision import SLOW_BF16, multiplies_in_bf16, resolve_precision
 from train_scripts.schedule import learning_rate_at
 from train_scripts.sharding import load_whole, prepare_for_launcher, reshapes, shardable, takes_steps_itself
@@ -149,8 +149,8 @@ def _train(accelerator, model, make_batches, total_steps, options, losses_of, on
     whole = model
     model, optimizer, average = _prepare(accelerator, model, options)
     averaged = average.swapped if average else nullcontext
-    checkpoint = choose_checkpoint(folder, accelerator, options.resume)
-    start = load_checkpoint(checkpoint, accelerator, model, optimizer, average) if checkpoint else 0
+    checkpoint, binding = choose_checkpoint(folder, accelerator, options.resume), binding_options(options)
+    start = load_checkpoint(checkpoint, accelerator, model, optimizer, average, binding) if checkpoint else 0
     history = History(folder, accelerator, start)
     # What has been done by the time it is seen cannot be skipped: the first such step ends the run.
     borne = 1 if takes_steps_itself(accelerator) else options.max_skipped_steps
@@ -223,7 +223,7 @@ def _train(accelerator, model, make_batches, total_steps, options, losses_of, on
             draws = corrupt.of_all_processes()
             # DeepSpeed's state is no safetensors.
             written = not takes_steps_itself(accelerator) and save_checkpoint(
-                folder, step, accelerator, model, optimizer, average, draws
+                folder, step, accelerator, model, optimizer, average, draws, binding
             )
         if stopping:
             accelerator.print(

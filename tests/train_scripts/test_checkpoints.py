@@ -1,4 +1,5 @@
 import errno
+import json
 import resource
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from train_scripts.checkpoints import (
     save_finished,
 )
 from train_scripts.ema import WeightAverage
+from train_scripts.finetune import FinetuningOptions
+from train_scripts.options import binding_options
 
 
 def make():
@@ -99,6 +102,26 @@ def test_another_model_or_number_of_processes_is_refused(tmp_path, monkeypatch):
     path.write_text(path.read_text().replace('"num_processes": 1', '"num_processes": 2'))
     with pytest.raises(ValueError, match="written by 2 processes"):
         load_checkpoint(checkpoint, accelerator, model, optimizer)
+
+
+def test_a_run_is_not_resumed_with_other_options(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    model, optimizer = make()
+    step(model, optimizer)
+    options = binding_options(FinetuningOptions(corpus_options={"frames": 2, "cache_dir": "a"}, root="a"))
+    save_checkpoint(tmp_path, 1, accelerator, model, optimizer, options=options)
+    checkpoint = newest_checkpoint(tmp_path)
+    moved = FinetuningOptions(corpus_options={"frames": 2, "cache_dir": "b"}, root="b", workers=3, log_steps=1)
+    assert load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(moved)) == 1
+    other = FinetuningOptions(corpus_options={"frames": 3}, head="names", root="a")
+    with pytest.raises(ValueError, match="other options: .*'frames': 2.*'frames': 3.*; head .* there, 'names' now"):
+        load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(other))
+    # As earlier versions wrote it.
+    path = checkpoint / "state.json"
+    state = json.loads(path.read_text())
+    del state["options"]
+    path.write_text(json.dumps(state))
+    assert load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(other)) == 1
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):

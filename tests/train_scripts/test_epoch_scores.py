@@ -123,9 +123,11 @@ def test_a_resumed_run_goes_on_with_its_epochs(
 
 
 def test_a_resumed_run_without_its_records_is_refused(epochs_flags, tmp_path):
-    run(epochs_flags, tmp_path, "--max_steps", 3, "--checkpoint_steps", 3)
+    flags = [*epochs_flags, "--max_steps", 4, "--checkpoint_steps", 3, "--epoch_scores", "true"]
+    run(flags, tmp_path)
+    (tmp_path / "epochs.jsonl").unlink()
     with pytest.raises(ValueError, match=r"records of the steps \[\], expected \[2\]"):
-        run(epochs_flags, tmp_path, "--resume", "true", "--epoch_scores", "true")
+        run(flags, tmp_path, "--resume", "true")
 
 
 def test_validation_subjects_that_cannot_choose_are_refused():

@@ -123,7 +123,7 @@ def test_skipped_steps_in_stage_1_too(flags, tmp_path, monkeypatch):
 def test_a_resumed_run_goes_on_counting(tmp_path, flags, monkeypatch):
     poison(monkeypatch, 1, 3, 4)
     steps = ["--checkpoint_steps", 4, "--max_skipped_steps", 3]
-    run_finetuning(flags, tmp_path, "--max_steps", 4, *steps)
+    run_finetuning(flags, tmp_path, "--max_steps", 6, *steps)
     metrics = run_finetuning(flags, tmp_path, "--max_steps", 6, *steps, "--resume")
     assert metrics["training"]["resumed_from"] == 4 and metrics["training"]["skipped_steps"] == 3
 
