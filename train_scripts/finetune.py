@@ -39,7 +39,7 @@ from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjec
 from train_scripts.label_texts import read_label_texts
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets, with_known_labels
 from train_scripts.lora import merge_adapters
-from train_scripts.options import TrainingOptions, option, parse_options
+from train_scripts.options import TrainingOptions, option, parse_options, save_recipe
 from train_scripts.predict import extract_features, predict_logits
 from train_scripts.probes import fit_linear
 from train_scripts.readable import ReadableCorpora
@@ -184,6 +184,8 @@ def main(options: FinetuningOptions) -> Path:
     run = {"num_workers": options.workers, "progress": False}
     if options.linear_probe:
         scored.corpora["train"] = labelled
+        if accelerator.is_main_process:
+            save_recipe(options, folder)
         report = scored.score(
             lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"], run)
         )

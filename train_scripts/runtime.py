@@ -36,7 +36,7 @@ from train_scripts.sharding import load_whole, prepare_for_launcher, reshapes, s
 
 
 def start_accelerator(options: TrainingOptions) -> Accelerator:
-    """An Accelerator that knows as many processes as were started, with everything seeded and the recipe written down.
+    """An Accelerator that knows as many processes as were started, with everything seeded.
 
     Raises:
         RuntimeError: the launcher started another number of processes than Accelerate or the caller believes in:
@@ -64,7 +64,6 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
     set_seed(options.seed)
     if accelerator.is_main_process:
         Path(options.output).mkdir(parents=True, exist_ok=True)
-        save_recipe(options, Path(options.output))
     if options.tracker != "none":
         accelerator.init_trackers("clef")
     accelerator.print(
@@ -119,7 +118,7 @@ class History:
 def train(
     accelerator, model, make_batches, total_steps: int, options: TrainingOptions, losses_of, on_step=None
 ) -> dict:
-    """The loop both stages share.
+    """The loop both stages share. When it begins, the recipe is written down.
 
     A step whose loss or gradient is not finite is skipped (see `StepGuard`). On SIGTERM the run saves a checkpoint
     after the step at hand and ends.
@@ -151,6 +150,9 @@ def _train(accelerator, model, make_batches, total_steps, options, losses_of, on
     averaged = average.swapped if average else nullcontext
     checkpoint, binding = choose_checkpoint(folder, accelerator, options.resume), binding_options(options)
     start = load_checkpoint(checkpoint, accelerator, model, optimizer, average, binding) if checkpoint else 0
+    if accelerator.is_main_process:
+        # Not before: a run that cannot begin would change the record of the finished one in this folder.
+        save_recipe(options, folder)
     history = History(folder, accelerator, start)
     # What has been done by the time it is seen cannot be skipped: the first such step ends the run.
     borne = 1 if takes_steps_itself(accelerator) else options.max_skipped_steps

@@ -91,6 +91,17 @@ def test_every_switch_of_the_ablation_trains_what_it_names(flags, tmp_path, swit
     assert {name for name in line if name.endswith("_loss")} == names
 
 
+def test_a_run_that_cannot_begin_leaves_the_finished_one_s_recipe(flags, tmp_path):
+    argv = [*map(str, flags), "--max_steps", "1", "--checkpoint_steps", "1", "--output", str(tmp_path)]
+    main(parse_options(PretrainingOptions, argv))
+    recipe = (tmp_path / "recipe.yaml").read_text()
+    with pytest.raises(ValueError, match="no_such_folder"):
+        main(parse_options(PretrainingOptions, [*argv, "--init_from", "./no_such_folder"]))
+    with pytest.raises(ValueError, match="other options: learning_rate 0.002 there, 0.1 now"):
+        main(parse_options(PretrainingOptions, [*argv, "--learning_rate", "0.1", "--resume"]))
+    assert (tmp_path / "recipe.yaml").read_text() == recipe
+
+
 def test_temperatures_move_only_when_learned(flags, tmp_path):
     def scale(*switches):
         argv = [*map(str, flags), *switches, "--max_steps", "2", "--warmup", "0", "--output", str(tmp_path)]
