@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +26,19 @@ from train_scripts.sharding import full_tensors, is_sharded, shards_like
 
 KEEP = 2
 CHECKSUMS = "checksums.json"
+# What training and evaluation say of the weights in a folder, and is not true of others.
+LOGS = ("history.jsonl", "skipped_steps.jsonl")
+PREDICTIONS = ("predictions.parquet", "results.json", "results.csv")
+OF_ONE_MODEL = (
+    *LOGS,
+    *PREDICTIONS,
+    "epochs.jsonl",
+    "metrics.json",
+    "compare.json",
+    "report.html",
+    "calibration.png",
+    "README.md",
+)
 
 
 def save_checkpoint(
@@ -231,8 +244,13 @@ def training_state(model) -> dict[str, torch.Tensor]:
     return full_tensors(_training_tensors(model))
 
 
-def save_finished(folder: Path, *parts) -> None:
+def save_finished(folder: Path, *parts, keep: Sequence[str] = ()) -> None:
     """`save_pretrained` of a model, a processor … so that a kill leaves no half-written file, the weights last.
+
+    What an earlier model in the folder was measured at goes once the new one is on the disk.
+
+    Args:
+        keep: names of `OF_ONE_MODEL` that are of this model already.
 
     Raises:
         OSError: the disk is full.
@@ -244,10 +262,18 @@ def save_finished(folder: Path, *parts) -> None:
         partial.mkdir(parents=True)
         for part in parts:
             part.save_pretrained(partial)
+        for name in set(OF_ONE_MODEL) - set(keep):
+            # A README of somebody's own has no front matter; a card has.
+            if name != "README.md" or _is_card(folder / name):
+                (folder / name).unlink(missing_ok=True)
         for path in sorted(partial.iterdir(), key=lambda path: path.suffix == ".safetensors"):
             _to_disk(path)
             os.replace(path, folder / path.name)
         partial.rmdir()
+
+
+def _is_card(path: Path) -> bool:
+    return path.is_file() and path.read_bytes().startswith(b"---")
 
 
 def _write(final: Path, files: dict[str, dict[str, torch.Tensor]], progress: dict) -> None:

@@ -24,7 +24,7 @@ from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import augmenting_device, make_augmentation
 from train_scripts.chance import ChanceWatch, image_activity_levels, image_image_levels
-from train_scripts.checkpoints import save_finished
+from train_scripts.checkpoints import LOGS, save_finished
 from train_scripts.data import (
     FaceCrops,
     PretrainingCollator,
@@ -188,7 +188,7 @@ def main(options: PretrainingOptions) -> Path:
 
     if accelerator.is_main_process:
         merge_adapters(accelerator.unwrap_model(model))
-        save_finished(folder, accelerator.unwrap_model(model), processor)
+        save_finished(folder, accelerator.unwrap_model(model), processor, keep=LOGS)
         scores = probe()
         write_metrics(
             folder,

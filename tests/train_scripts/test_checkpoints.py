@@ -10,6 +10,8 @@ from torch import nn
 
 from train_scripts import checkpoints
 from train_scripts.checkpoints import (
+    OF_ONE_MODEL,
+    PREDICTIONS,
     choose_checkpoint,
     corrupt_draws_of,
     damage,
@@ -259,3 +261,19 @@ def test_the_finished_model_replaces_files_whole_or_says_that_the_disk_is_full(t
         save_finished(tmp_path, Part("model.safetensors", 500), Part("config.json", 10))
     assert error.value.errno == errno.EFBIG
     assert (tmp_path / "model.safetensors").stat().st_size == 100
+
+
+def test_what_was_measured_of_a_model_goes_when_another_is_written(tmp_path, no_file_larger_than):
+    for name in (*OF_ONE_MODEL, "card.yaml", "log.txt"):
+        (tmp_path / name).write_text("---\n")
+    no_file_larger_than(300)
+    with pytest.raises(OSError):
+        save_finished(tmp_path, Part("model.safetensors", 500))
+    no_file_larger_than(-1)
+    assert all((tmp_path / name).exists() for name in OF_ONE_MODEL)
+    save_finished(tmp_path, Part("model.safetensors", 500), keep=PREDICTIONS)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"model.safetensors", "card.yaml", "log.txt", *PREDICTIONS}
+    (tmp_path / "README.md").write_text("My notes\n")
+    save_finished(tmp_path, Part("model.safetensors", 500))
+    assert (tmp_path / "README.md").exists()

@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoModelForImageClassification, AutoProcess
 from train_scripts.finetune import FinetuningOptions, main
 from train_scripts.labels import balancing_weights
 from train_scripts.options import parse_options
+from train_scripts.runtime import write_metrics
 
 
 def run(flags, *more):
@@ -57,6 +58,18 @@ def test_a_linear_probe_leaves_the_towers_as_they_are(flags, tmp_path):
     assert model.config.head == "linear"
     assert (tmp_path / "probe" / "recipe.yaml").exists()
     assert json.loads((tmp_path / "probe" / "metrics.json").read_text())["stage"] == "linear probe"
+
+
+def test_a_model_that_takes_another_s_place_is_not_taken_for_it(flags, tmp_path):
+    run(flags, "--max_steps", 1, "--epoch_scores", "true", "--output", tmp_path)
+    kept = ("history.jsonl", "epochs.jsonl", "predictions.parquet", "results.json")
+    assert all((tmp_path / name).exists() for name in kept)
+    write_metrics(tmp_path, small_set={"au_f1": 0.9})
+    assert "evaluation" in json.loads((tmp_path / "metrics.json").read_text())
+    run(flags, "--linear_probe", "true", "--test", "false", "--output", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["stage"] == "linear probe" and "small_set" not in metrics
+    assert not any((tmp_path / name).exists() for name in kept)
 
 
 def test_validation_scores_are_shown_on_the_way(flags, tmp_path, capsys):

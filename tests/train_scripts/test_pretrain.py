@@ -150,6 +150,14 @@ def test_accumulation_sums_batches_into_one_step(flags, tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text())["training"]["steps"] == 2
 
 
+def test_a_model_that_takes_another_s_place_is_not_taken_for_it(flags, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"evaluation": {}}')
+    (tmp_path / "predictions.parquet").touch()
+    main(parse_options(PretrainingOptions, [*map(str, flags), "--max_steps", "1", "--output", str(tmp_path)]))
+    assert "evaluation" not in json.loads((tmp_path / "metrics.json").read_text())
+    assert not (tmp_path / "predictions.parquet").exists() and (tmp_path / "recipe.yaml").exists()
+
+
 def test_a_loss_at_chance_is_said_so(flags, tmp_path, capsys):
     argv = [*map(str, flags), "--learning_rate", "1e-9", "--max_steps", "2", "--log_steps", "1", "--chance_steps", "2"]
     main(parse_options(PretrainingOptions, [*argv, "--output", str(tmp_path), "--image_text_temperature", "100"]))
