@@ -6,7 +6,8 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from types import UnionType
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -14,6 +15,14 @@ from transformers import HfArgumentParser
 from train_scripts.recipe_base import read_recipe
 
 OptionsT = TypeVar("OptionsT")
+# YAML's values that an option of a type takes, and what it is called.
+TYPES = {
+    bool: ((bool,), "true or false"),
+    int: ((int, str), "a whole number"),
+    float: ((float, int, str), "a number"),
+    str: ((str, int, float), "a text"),
+    dict: ((dict,), "a mapping"),
+}
 # What a resumed run may change: where files lie, how the same sums are done, what is said and kept beside the weights.
 FREE_ON_RESUME = (
     "output",
@@ -155,7 +164,7 @@ class TrainingOptions(CorpusOptions):
 def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) -> OptionsT:
     """`[recipe.yaml] [--option value …]` → one instance of `options_class`; flags win over the recipe.
 
-    Raises `SystemExit` with a sentence for an unreadable recipe and for a name that is no option.
+    Raises `SystemExit` with a sentence for an unreadable recipe, a name that is no option, a value that it cannot take.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = HfArgumentParser(options_class, usage="%(prog)s [recipe.yaml] [--option value …]", allow_abbrev=False)
@@ -192,10 +201,39 @@ def _read_recipe(path: Path, options_class, parser) -> dict:
     except ValueError as error:
         parser.error(f"recipe {path}: {error}")
     names = [f.name for f in dataclasses.fields(options_class)]
-    for key in recipe:
+    types = get_type_hints(options_class)
+    for key, value in recipe.items():
         if key not in names:
             parser.error(f"recipe {path}: {key!r} is no option{_closest(key, names)}")
+        try:
+            recipe[key] = _of_type(value, types[key])
+        except ValueError as error:
+            parser.error(f"recipe {path}: {key}: got {value!r}, {error}")
     return recipe
+
+
+def _of_type(value, kind):
+    """A recipe's value as its option's type has it. Raises ValueError that says what was expected."""
+    if isinstance(kind, UnionType):
+        if type(value) in get_args(kind):
+            return value
+        kind = get_args(kind)[0]
+    if get_origin(kind) is list:
+        return [_of_type(item, *get_args(kind)) for item in (value if isinstance(value, list) else [value])]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if isinstance(value, bool):  # what YAML makes of these words
+            value = next((word for word in (("on", "yes") if value else ("off", "no")) if word in choices), value)
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}.")
+        return value
+    allowed, expected = TYPES[kind]
+    try:
+        if type(value) in allowed:
+            return kind(value)
+    except ValueError:
+        pass
+    raise ValueError(f"expected {expected}.")
 
 
 def _closest(name: str, names: list[str]) -> str:

@@ -1,11 +1,18 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 
+from train_scripts.cross_validate import CrossValidationOptions
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.options import parse_options, save_recipe
 from train_scripts.pretrain import PretrainingOptions
+from train_scripts.quickstart import QuickstartOptions
+from train_scripts.real_faces import RealFacesOptions
+from train_scripts.zero_shot import ZeroShotOptions
+
+RECIPES = Path(__file__).resolve().parents[2] / "train_scripts" / "recipes"
 
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path):
@@ -45,6 +52,52 @@ def test_bad_options_end_with_a_sentence(argv, message, capsys):
     with pytest.raises(SystemExit):
         parse_options(PretrainingOptions, argv)
     assert message in capsys.readouterr().err
+
+
+def read(tmp_path, options_class, line):
+    (tmp_path / "r.yaml").write_text(line)
+    return parse_options(options_class, [str(tmp_path / "r.yaml")])
+
+
+def test_words_that_yaml_takes_for_truth_values_are_the_choices_they_name(tmp_path):
+    options = read(tmp_path, PretrainingOptions, "image_pairs: off\nmixed_precision: no\n")
+    assert (options.image_pairs, options.mixed_precision) == ("off", "no")
+
+
+def test_one_value_is_a_list_of_one_and_numbers_are_what_flags_would_make_of_them(tmp_path):
+    assert read(tmp_path, FinetuningOptions, "action_units: AU12\n").action_units == ["AU12"]
+    assert read(tmp_path, CrossValidationOptions, "folds: 1\n").folds == [1]
+    assert read(tmp_path, QuickstartOptions, "fractions: [0.05, 1]\n").fractions == ["0.05", "1"]
+    assert type(read(tmp_path, PretrainingOptions, "epochs: 3\n").epochs) is float
+    assert read(tmp_path, ZeroShotOptions, "pretraining: null\n").pretraining is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("image_pairs: activities", "image_pairs: got 'activities', expected one of activity, instance, off"),
+        ("image_pairs: on", "image_pairs: got True, expected one of"),
+        ("schedule: null", "schedule: got None, expected one of"),
+        ("epochs: many", "epochs: got 'many', expected a number"),
+        ("batch_size: 7.5", "batch_size: got 7.5, expected a whole number"),
+        ("batch_size: true", "batch_size: got True, expected a whole number"),
+        ("batch_size: [8]", r"batch_size: got [8], expected a whole number"),
+        ("learn_temperatures: 'false'", "learn_temperatures: got 'false', expected true or false"),
+        ("tracker: off", "tracker: got False, expected a text"),
+        ("corpus_options: [1]", "corpus_options: got [1], expected a mapping"),
+    ],
+)
+def test_a_value_that_its_option_cannot_take_is_refused(tmp_path, capsys, line, message):
+    with pytest.raises(SystemExit):
+        read(tmp_path, PretrainingOptions, line + "\n")
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_value_of_the_recipes_is_one_that_its_option_takes(path):
+    scripts = {"real_faces_base": RealFacesOptions, "real_faces_small": RealFacesOptions}
+    kind = PretrainingOptions if path.stem.startswith("pretrain") else FinetuningOptions
+    parse_options(scripts.get(path.stem, kind), [str(path)])
 
 
 def test_an_unknown_line_of_a_recipe_is_refused(tmp_path, capsys):
