@@ -28,7 +28,7 @@ IRRELEVANT = (
 
 @dataclass
 class Job:
-    """One command. It is done when `folder/done.json` names the same command and code."""
+    """One command. It is done when `folder/done.json` names the same command, code and files that it starts from."""
 
     name: str
     command: list[str]
@@ -124,12 +124,26 @@ class _Running:
 
 
 def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
-    """What each job's result depends on: the source code, its command and threads, and the jobs before it."""
+    """What each job's result depends on: the source code, its command and threads, the files that the command names,
+    and the jobs before it."""
     code, fingerprints = _code_digest(), {}
+    # What jobs write is there only after the first time, and is known by their own fingerprints.
+    written = {job.folder.resolve() for job in jobs}
     for job in jobs:
-        parts = [code, str(threads), *job.command, *(fingerprints[need] for need in job.needs)]
+        paths = [Path(ROOT, argument) for argument in job.command[1:] if os.path.exists(Path(ROOT, argument))]
+        files = [_contents(path) for path in paths if path.resolve() not in written]
+        parts = [code, str(threads), *job.command, *files, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints
+
+
+def _contents(path: Path) -> str:
+    """Of a file what is in it. Of a folder what it says of a prepared corpus or a model, and which weights it has."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    texts = [file.read_text() for name in ("metadata.json", "config.json") if (file := path / name).is_file()]
+    weights = [(file.name, file.stat()) for file in sorted(path.glob("*.safetensors"))]
+    return "\n".join([*texts, *(f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in weights)])
 
 
 def _code_digest() -> str:

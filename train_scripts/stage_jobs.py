@@ -5,7 +5,7 @@ from pathlib import Path
 from train_scripts.jobs import Job
 from train_scripts.recipe_base import recipe_flags
 
-LOCAL_PATHS = ("root", "init_from", "vision_tower", "text_tower")
+LOCAL_PATHS = ("root", "init_from", "vision_tower", "text_tower", "label_texts")
 
 
 def stage_job(name: str, script: str, folder: Path, settings: dict, needs: list[str] | None = None) -> Job:

@@ -1,6 +1,7 @@
 import pytest
 
 from train_scripts.jobs import Job, run_jobs
+from train_scripts.stage_jobs import stage_job
 
 
 def job(folder, name, code, needs=()):
@@ -22,6 +23,36 @@ def test_a_changed_job_and_what_needs_it_run_again(tmp_path):
     run_jobs([job(tmp_path, "first", counter(str(tmp_path / "a"))), second], parallel=1)
     run_jobs([job(tmp_path, "first", counter(str(tmp_path / "a")) + "; 1"), second], parallel=1)
     assert (tmp_path / "a").read_text() == "xx" and (tmp_path / "b").read_text() == "xx"
+
+
+def test_a_job_runs_again_when_the_files_it_starts_from_have_changed(tmp_path):
+    corpus, texts, start = tmp_path / "corpus", tmp_path / "labels.yaml", tmp_path / "start"
+    for folder in (corpus, start):
+        folder.mkdir()
+    files = [corpus / "metadata.json", texts, start / "config.json", start / "model.safetensors"]
+    for path in files:
+        path.write_text("before")
+    paths = ["--root", str(corpus), "--label_texts", str(texts), "--init_from", str(start)]
+    count = f"open({str(tmp_path / 'n')!r}, 'a').write('x')"
+    first = Job("first", ["-c", count, *paths], tmp_path / "first")
+    # Starts from what the first writes, which is not there when both are looked at.
+    write = f"open({str(tmp_path / 'first' / 'config.json')!r}, 'a').write('x')"
+    second = Job("second", ["-c", write, "--init_from", str(first.folder)], tmp_path / "second", ["first"])
+    for times, changed in enumerate([None, *files]):
+        if changed:
+            changed.write_text("after!")
+        for _ in range(2):
+            run_jobs([first, second], parallel=1)
+            assert (tmp_path / "n").read_text() == "x" * (times + 1)
+            assert (first.folder / "config.json").read_text() == "x" * (times + 1)
+
+
+def test_paths_of_a_stage_are_those_of_the_working_folder_from_any_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").touch()
+    settings = dict.fromkeys(("root", "init_from", "vision_tower", "text_tower", "label_texts"), "here")
+    command = stage_job("a", "finetune", tmp_path / "run", settings).command
+    assert command.count(str(tmp_path / "here")) == len(settings) and "here" not in command
 
 
 def test_a_failure_shows_the_end_of_its_log_and_is_tried_again(tmp_path):
