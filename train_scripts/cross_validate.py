@@ -42,7 +42,7 @@ from train_scripts.pretrain import PretrainingOptions
 from train_scripts.result_report import write_report
 from train_scripts.results import summarise_predictions, write_results
 from train_scripts.results_table import as_markdown
-from train_scripts.results_text import PAPER_STYLE, SCORE_NAMES, percent, results_table, with_spread
+from train_scripts.results_text import PAPER_STYLE, percent, results_table, score_name, with_spread
 from train_scripts.stage_jobs import resolved, stage_job
 
 # Who stage 1 learned from, for every table.
@@ -282,12 +282,13 @@ def fold_table(results: dict) -> list[list[str]]:
     """`score_rows` in percent, a row a score, with a header."""
     rows: dict[tuple, dict] = {}
     for row in score_rows(results):
-        rows.setdefault((row["score"], row["selection"]), {})[row["fold"]] = row["value"]
+        rows.setdefault((row["label_set"], row["score"], row["selection"]), {})[row["fold"]] = row["value"]
     folds = [fold for fold in next(iter(rows.values())) if fold not in ("mean", "sd")]
     lines = [["percent", *(f"fold {fold}" for fold in folds), "mean ± sd"]]
-    for (score, selection), values in rows.items():
+    for (label_set, score, selection), values in rows.items():
         spread = with_spread({"value": values["mean"], "sd": values["sd"]})
-        lines.append([f"{SCORE_NAMES[score]} ({selection})", *(percent(values[fold]) for fold in folds), spread])
+        name = f"{score_name(label_set, score)} ({selection})"
+        lines.append([name, *(percent(values[fold]) for fold in folds), spread])
     return lines
 
 

@@ -16,17 +16,17 @@ if __name__ == "__main__":
 from train_scripts import result_figures as figures
 from train_scripts.report_figures import as_png
 from train_scripts.results_text import (
-    SCORE_NAMES,
+    SET_NAMES,
     comparison_rows,
     full_name,
     kind_of,
     percent,
+    score_name,
     with_interval,
 )
 from train_scripts.score_draws import HEADLINES
 
 TEMPLATE = Path(__file__).with_name("templates") / "results.html"
-SET_NAMES = {"action_units": "Action units", "expression": "Expressions"}
 # What the folds and groups are drawn for.
 DRAWN = {"multi_label": ("mean_f1", "mean_auroc"), "single_label": ("accuracy", "uar")}
 COLUMNS = {
@@ -49,7 +49,7 @@ def write_report(results: dict, folder: Path, title: str = "CLEF results") -> Pa
     page = {
         "title": escape(title),
         "data": _data(results["data"]),
-        "links": " ".join(f'<a href="#{name}">{SET_NAMES[name]}</a>' for name in results["scores"]),
+        "links": " ".join(f'<a href="#{escape(name)}">{_title(name)}</a>' for name in results["scores"]),
         "notes": _notes(results["notes"]),
         "table": _score_table(results),
         "resamples": str(results["settings"]["resamples"]),
@@ -106,7 +106,7 @@ def _label_set(name: str, scores: dict, results: dict) -> str:
     marks = {"paper-style, selected on test subjects": [style.get(label, {}).get("f1") for label in labels]}
     given = ((results["paper"] or {}).get("labels") or {}) if kind == "multi_label" else {}
     marks["the paper"] = [given[label] / 100 if label in given else None for label in labels]
-    parts = [f'<section id="{name}"><h2>{SET_NAMES[name]}</h2>']
+    parts = [f'<section id="{escape(name)}"><h2>{_title(name)}</h2>']
     parts.append(_plot(figures.label_bars(names, f1, marks), f"F1 of each of {len(names)} labels", "F1 of each label."))
     parts.append(_label_table(labels, pooled["labels"], style, given))
     if "confusion" in pooled:
@@ -123,7 +123,7 @@ def _label_set(name: str, scores: dict, results: dict) -> str:
     if len(scores["folds"]) > 1:
         folds = [[fold["scores"][key] for fold in scores["folds"]] for key in drawn]
         texts = [f"fold {fold['fold']} ({fold['subjects']} people)" for fold in scores["folds"]]
-        figure = figures.fold_points([SCORE_NAMES[key] for key in drawn], folds, texts)
+        figure = figures.fold_points([score_name(name, key) for key in drawn], folds, texts)
         parts.append("<h3>Folds</h3>" + _plot(figure, "Scores of each fold", ""))
     if scores["groups"]:
         key = HEADLINES[kind][0]
@@ -131,10 +131,14 @@ def _label_set(name: str, scores: dict, results: dict) -> str:
             group: {value: (block["scores"][key], block["subjects"]) for value, block in values.items()}
             for group, values in scores["groups"].items()
         }
-        figure = figures.group_points(groups, SCORE_NAMES[key], pooled["scores"][key]["value"])
-        parts.append("<h3>Groups of people</h3>" + _plot(figure, f"{SCORE_NAMES[key]} of each group", ""))
-        parts.append(_group_table(scores["groups"], HEADLINES[kind]))
+        figure = figures.group_points(groups, score_name(name, key), pooled["scores"][key]["value"])
+        parts.append("<h3>Groups of people</h3>" + _plot(figure, f"{score_name(name, key)} of each group", ""))
+        parts.append(_group_table(name, scores["groups"], HEADLINES[kind]))
     return "".join(parts) + "</section>"
+
+
+def _title(name: str) -> str:
+    return escape(SET_NAMES.get(name, name))
 
 
 def _label_table(labels: list[str], rows: dict[str, dict], style: dict[str, dict], given: dict[str, float]) -> str:
@@ -155,8 +159,8 @@ def _label_table(labels: list[str], rows: dict[str, dict], style: dict[str, dict
     return _table(head, body)
 
 
-def _group_table(groups: dict, keys: tuple[str, ...]) -> str:
-    head = ["", "people", "frames", "without a face", *(SCORE_NAMES[key] for key in keys)]
+def _group_table(name: str, groups: dict, keys: tuple[str, ...]) -> str:
+    head = ["", "people", "frames", "without a face", *(score_name(name, key) for key in keys)]
     body = [
         [f"{group.replace('_', ' ')}: {value}", str(block["subjects"]), f"{block['frames']:,}"]
         + [f"{block['frames_without_face']:,}"]

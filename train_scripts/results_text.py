@@ -13,6 +13,7 @@ SCORE_NAMES = {
     "macro_f1": "expression macro F1",
     "uar": "expression UAR",
 }
+SET_NAMES = {"action_units": "Action units", "expression": "Expressions"}
 # Which paper-style score stands beside an honest one.
 PAPER_STYLE = {"mean_f1": "mean_f1_at_half", "accuracy": "accuracy", "macro_f1": "macro_f1", "uar": "uar"}
 
@@ -38,14 +39,14 @@ def results_table(results: dict) -> str:
     lines.append(f"* thresholds {style['thresholds']}; epoch {style['epoch']}")
     honest = results["selection"]["honest"]
     lines.append(f"  the other columns: thresholds {honest['thresholds']}; epoch {honest['epoch']}")
-    for scores in results["scores"].values():
+    for set_name, scores in results["scores"].items():
         lines += ["", f"{'':32}{'positive':>10}" + "".join(f"{name:>24}" for name in _label_columns(scores))]
         for label, row in scores["pooled"]["labels"].items():
             cells = "".join(f"{with_interval(row[name]):>24}" for name in _label_columns(scores))
             lines.append(f"{full_name(label):32}{row['positives']:>10}{cells}")
         for group, values in scores["groups"].items():
             first = HEADLINES[kind_of(scores)][0]
-            lines += ["", f"{SCORE_NAMES[first]} by {group}"]
+            lines += ["", f"{score_name(set_name, first)} by {group}"]
             for value, block in values.items():
                 lines.append(f"  {value:22}{with_interval(block['scores'][first]):>24}{block['subjects']:>8} people")
     return "\n".join([*lines, *(f"note: {note}" for note in results["notes"])])
@@ -55,18 +56,18 @@ def comparison_rows(results: dict) -> list[list[str]]:
     """A row a headline score: its name, pooled with interval, mean and spread over folds, faces only, paper-style, the
     paper's number; "–" where there is none."""
     rows = []
-    for scores in results["scores"].values():
+    for name, scores in results["scores"].items():
         for key in HEADLINES[kind_of(scores)]:
             folds = scores["over_folds"][key]
             style = (scores["paper_style"] or {"scores": {}})["scores"].get(PAPER_STYLE.get(key))
             rows.append(
                 [
-                    SCORE_NAMES[key],
+                    score_name(name, key),
                     with_interval(scores["pooled"]["scores"][key]),
                     with_spread(folds),
                     percent(scores["pooled"]["faces_only"][key]),
                     with_spread(style) if style else "–",
-                    paper_number(results["paper"], key),
+                    paper_number(results["paper"] if name in SET_NAMES else None, key),
                 ]
             )
     return rows
@@ -76,6 +77,12 @@ def paper_number(paper: dict | None, key: str) -> str:
     """The paper's number for a score, as it stands in the recipe (in percent); "–" without one."""
     value = (paper or {}).get("f1" if key == "mean_f1" else key)
     return "–" if value is None else f"{value:.4g}"
+
+
+def score_name(set_name: str, key: str) -> str:
+    """What a score of a label set is called: "AU F1", of a set of one's own "posture: F1"."""
+    name = SCORE_NAMES[key]
+    return name if set_name in SET_NAMES else f"{set_name}: {name.partition(' ')[2]}"
 
 
 def full_name(label: str) -> str:

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from train_scripts import result_figures as figures
+from train_scripts.cross_validate import fold_table
 from train_scripts.report_figures import as_png
 from train_scripts.result_report import write_report
 from train_scripts.results import SELECTED_ON_TEST, summarise_predictions
+from train_scripts.results_text import results_table
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -88,6 +90,24 @@ def test_one_run_without_folds_groups_or_faceless_frames(plant_predictions, tmp_
     page = Page(write_report(summarise_predictions(folds, resamples=20), tmp_path).read_text())
     assert "one run" in page.text and "not available" in page.text
     assert len(page.sources) == 2 * 2 + 1
+
+
+def test_sets_of_one_s_own_have_their_names_on_the_page_and_in_the_tables(plant_predictions, tmp_path):
+    folds = plant_predictions(folds=2)
+    for fold in folds:
+        # The action units once more, as other labels with other answers.
+        fold.label_sets += [fold.label_sets[0] | {"name": "<gaze> & more", "labels": ["up", "down", "away"]}]
+        fold.labels = np.concatenate([fold.labels, fold.labels[:, :3]], axis=1)
+        fold.logits = np.concatenate([fold.logits, -fold.logits[:, :3]], axis=1)
+    results = summarise_predictions(folds, resamples=10, paper={"f1": 65.9})
+    page = Page(write_report(results, tmp_path).read_text())
+    assert "<gaze> & more" in page.ids and set(page.links) == {f"#{name}" for name in page.ids}
+    assert "<gaze> & more: AUROC" in page.text and "AU AUROC" in page.text
+    rows = {row[0]: row[1:] for row in fold_table(results)}
+    own, units = rows["<gaze> & more: AUROC (honest)"][0], rows["AU AUROC (honest)"][0]
+    assert float(own) == pytest.approx(100 - float(units), abs=0.11)
+    (line,) = [line for line in results_table(results).splitlines() if line.startswith("<gaze> & more: F1  ")]
+    assert line.endswith("–")
 
 
 def test_the_faceless_column_is_there_only_when_needed():
