@@ -187,8 +187,9 @@ def main(options: FinetuningOptions) -> Path:
         scored.corpora["train"] = labelled
         if accelerator.is_main_process:
             save_recipe(options, folder)
+        extraction = run | {"device": accelerator.device, "progress": accelerator.is_local_main_process}
         report = scored.score(
-            lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"], run)
+            lambda parts: _fit_linear_head(model, processor, parts["train"], parts["validation"], extraction)
         )
     else:
         crops = FaceCrops(labelled, processor, options.workers)
@@ -318,6 +319,7 @@ def _fit_linear_head(model, processor, labelled, validation, run: dict) -> dict:
             labels[:, columns],
             label_set["problem_type"].removesuffix("_classification"),
             validation=(validation_features, validation_labels[:, columns]),
+            positive_weights=label_set["positive_weights"],
         )
         model.label_head.classifier.weight.data[columns] = torch.from_numpy(weights)
         model.label_head.biases.data[columns] = torch.from_numpy(bias)

@@ -22,6 +22,7 @@ def fit_linear(
     kind: str,
     l2: float | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
+    positive_weights: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logistic regression by full-batch L-BFGS on standardised features; deterministic.
 
@@ -34,6 +35,8 @@ def fit_linear(
         l2: strength for standardised features. Default: DEFAULT_L2, or with `validation` the one of L2_GRID with
             the best mean AUROC (multi-label) or accuracy (single-label) there, the strongest of equals.
         validation: (x, y) of other subjects, to choose l2.
+        positive_weights: K factors of the positives' terms, of a single-label set of the frames of each class. Default:
+            all alike.
 
     Returns:
         weights (K, C) and bias (K,), float32, for the raw features: `x @ weights.T + bias` are logits. A label
@@ -56,10 +59,11 @@ def fit_linear(
         x_val = (x_val - mean) / std
     x = (x - mean) / std
 
+    factors = torch.ones(y.shape[1]) if positive_weights is None else torch.as_tensor(positive_weights)
     best, best_score = None, -1.0
     weights, bias = torch.zeros(y.shape[1], x.shape[1], dtype=x.dtype), _initial_bias(y, kind)
     for strength in strengths:  # from strong to weak: each solution is near the next
-        weights, bias = _minimise(x, y, kind, strength, weights, bias)
+        weights, bias = _minimise(x, y, factors.to(x.dtype), kind, strength, weights, bias)
         score = 0.0 if validation is None else _score(x_val @ weights.T + bias, y_val, kind)
         if score > best_score:
             best, best_score = (weights, bias), score
@@ -197,7 +201,7 @@ def _checked(x: np.ndarray, y: np.ndarray, kind: str) -> tuple[torch.Tensor, tor
     return x, y
 
 
-def _minimise(x, y, kind, l2, weights, bias):
+def _minimise(x, y, factors, kind, l2, weights, bias):
     """One convex problem a label (multi-label) or one over all classes (single-label), from a starting point."""
     y, active = _active(y, kind)
     if not active.any():
@@ -207,7 +211,7 @@ def _minimise(x, y, kind, l2, weights, bias):
 
     def closure():
         optimizer.zero_grad()
-        loss = _loss(x @ w.T + b, y, kind) + l2 / 2 * w.square().sum()
+        loss = _loss(x @ w.T + b, y, factors[active], kind) + l2 / 2 * w.square().sum()
         loss.backward()
         return loss
 
@@ -232,14 +236,17 @@ def _initial_bias(y: torch.Tensor, kind: str) -> torch.Tensor:
     return torch.where((y == 1).any(dim=0), rate.double().log(), -30.0)
 
 
-def _loss(logits: torch.Tensor, y: torch.Tensor, kind: str) -> torch.Tensor:
-    """Multi-label: the sum over labels of the mean over their known frames. Single-label: the mean over frames."""
+def _loss(logits: torch.Tensor, y: torch.Tensor, factors: torch.Tensor, kind: str) -> torch.Tensor:
+    """Multi-label: the sum over labels of the mean over their known frames, positives times `factors`. Single-label:
+    the mean over frames, weighted by their classes' `factors`."""
     known = ~y.isnan()
     if kind == "single_label":
         known = known.all(dim=1)
-        return -(y[known] * logits[known].log_softmax(dim=1)).sum() / known.sum().clamp(min=1)
+        weighted = y[known] * factors
+        return -(weighted * logits[known].log_softmax(dim=1)).sum() / weighted.sum()
     # Filled before the loss: a NaN times a mask of zero would stay NaN in the gradient.
-    loss = F.binary_cross_entropy_with_logits(logits, torch.where(known, y, 0.0), reduction="none")
+    targets = torch.where(known, y, 0.0)
+    loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=factors, reduction="none")
     return (torch.where(known, loss, 0.0).sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
 
 

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForImageClassification, AutoProcessor, pipeline
 
+from train_scripts import finetune
 from train_scripts.finetune import FinetuningOptions, main
 from train_scripts.labels import balancing_weights
 from train_scripts.options import parse_options
@@ -60,13 +62,28 @@ def test_a_linear_probe_leaves_the_towers_as_they_are(flags, tmp_path):
     assert json.loads((tmp_path / "probe" / "metrics.json").read_text())["stage"] == "linear probe"
 
 
+def test_a_linear_probe_runs_where_training_would_shows_how_far_it_is_and_weighs_rare_labels_up(
+    flags, tmp_path, monkeypatch
+):
+    seen, extract = [], finetune.extract_features
+    monkeypatch.setattr(
+        finetune, "extract_features", lambda *parts, **options: seen.append(options) or extract(*parts, **options)
+    )
+    for weighting in ("none", "balanced"):
+        switches = ["--linear_probe", "true", "--class_weighting", weighting, "--label_sets", "expression"]
+        run(flags, *switches, "--test", "false", "--output", tmp_path / weighting)
+    assert all(options["device"] == Accelerator().device and options["progress"] for options in seen)
+    plain, balanced = (load_file(tmp_path / name / "model.safetensors") for name in ("none", "balanced"))
+    assert not torch.equal(plain["label_head.biases"], balanced["label_head.biases"])
+
+
 def test_a_model_that_takes_another_s_place_is_not_taken_for_it(flags, tmp_path):
     run(flags, "--max_steps", 1, "--epoch_scores", "true", "--output", tmp_path)
     kept = ("history.jsonl", "epochs.jsonl", "predictions.parquet", "results.json")
     assert all((tmp_path / name).exists() for name in kept)
     write_metrics(tmp_path, small_set={"au_f1": 0.9})
     assert "evaluation" in json.loads((tmp_path / "metrics.json").read_text())
-    run(flags, "--linear_probe", "true", "--test", "false", "--output", tmp_path)
+    run(flags, "--linear_probe", "true", "--label_sets", "expression", "--test", "false", "--output", tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["stage"] == "linear probe" and "small_set" not in metrics
     assert not any((tmp_path / name).exists() for name in kept)

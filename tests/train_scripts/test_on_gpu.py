@@ -50,6 +50,8 @@ def test_both_stages_run_there_in_bf16_and_go_on_from_a_checkpoint(flags, launch
         "finetune", *flags, "--output", tmp_path / "tuned", "--init_from", tmp_path / "pretrained", "--max_steps", 3
     )
     assert "on cuda, precision bf16" in done.stdout
+    probe = ["--linear_probe", "true", "--init_from", tmp_path / "pretrained", "--output", tmp_path / "probe"]
+    assert "fitted a linear head" in launch("finetune", *flags, *probe).stdout
     for name, steps in (("pretrained", [1, 2, 3, 4]), ("tuned", [1, 2, 3])):
         lines = [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == steps

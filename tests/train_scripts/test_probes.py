@@ -49,6 +49,24 @@ def test_single_label_equals_sklearn_on_standardised_features(planted):
     np.testing.assert_allclose(logits.softmax(dim=1), model.predict_proba(standard), atol=1e-3)
 
 
+def test_weighted_labels_equal_sklearn_with_weighted_frames(planted):
+    x, labels, classes = planted
+    l2, standard = 1e-2, (x - x.mean(axis=0)) / x.std(axis=0)
+    weights, bias = fit_linear(x, labels, "multi_label", l2=l2, positive_weights=[0.5, 3.0, 8.0])
+    for k, factor in enumerate((0.5, 3.0, 8.0)):
+        model = LogisticRegression(C=1 / (l2 * len(x)), tol=1e-8)
+        expected = model.fit(standard, labels[:, k], np.where(labels[:, k] == 1, factor, 1.0))
+        np.testing.assert_allclose(
+            x @ weights[k].astype(float) + bias[k], expected.decision_function(standard), atol=2e-3
+        )
+    factors = np.array([0.5, 1.0, 2.0, 4.0])
+    weights, bias = fit_linear(x, classes, "single_label", l2=l2, positive_weights=factors)
+    frames = factors[classes.argmax(axis=1)]
+    model = LogisticRegression(C=1 / (l2 * frames.sum()), tol=1e-8).fit(standard, classes.argmax(axis=1), frames)
+    logits = torch.tensor(x @ weights.T.astype(float) + bias)
+    np.testing.assert_allclose(logits.softmax(dim=1), model.predict_proba(standard), atol=1e-3)
+
+
 def test_unknown_labels_take_no_part(planted):
     x, labels, classes = planted
     labels[:200, 0] = np.nan
