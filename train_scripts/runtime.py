@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from tqdm.auto import tqdm
 
 from train_scripts.checkpoints import (
@@ -50,6 +51,8 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
         gradient_accumulation_steps=options.gradient_accumulation,
         log_with=None if options.tracker == "none" else options.tracker,
         project_dir=options.output,
+        # The others wait while process 0 renders a corpus or evaluates, which NCCL would end after ten minutes.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     wanted = launched if options.num_processes is None else options.num_processes

@@ -26,6 +26,7 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from train_scripts.checkpoints import damage
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.pretrain import PretrainingOptions
+from train_scripts.runtime import start_accelerator
 from train_scripts.sharding import prepare_for_launcher
 from train_scripts.towers import tiny_tokenizer
 
@@ -147,6 +148,11 @@ def test_a_launch_file_that_is_not_followed_is_said_so(monkeypatch, variable, na
     accelerator = accelerator_of(DistributedType.MULTI_CPU)
     prepare_for_launcher(accelerator, PretrainingOptions(compile=True))
     assert len(accelerator.said) == 1 and name in accelerator.said[0]
+
+
+def test_processes_may_wait_for_the_first_for_hours(tmp_path):
+    accelerator = start_accelerator(PretrainingOptions(output=str(tmp_path)))
+    assert accelerator.init_handler.to_kwargs()["timeout"].total_seconds() == 6 * 3600
 
 
 def free_port():
