@@ -5,8 +5,8 @@ python train_scripts/freeze_checkpoint.py outputs/averaged --output checkpoints/
 
 Runs that share their start lie in one valley, and the middle of it often reads unseen people better than either
 (Wortsman et al. 2022, "Model soups"; our choice, not the paper's). Whether it does must be asked of validation people,
-and thresholds that were fitted to one of them do not hold for it: fit them anew with `evaluate.py`. Processor, recipe
-and whatever else is no weight and no score are those of the last run that is named.
+and thresholds that were fitted to one of them do not hold for it: fit them anew with `evaluate.py`. Configuration,
+processor, recipe and card.yaml are those of the last run that is named.
 """
 
 import json
@@ -23,20 +23,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import modeling_clef  # noqa: F401  (registers the Auto classes)
+from processing import CLEFProcessor
 from train_scripts.options import option, parse_options
 from train_scripts.runtime import write_metrics
 
 WEIGHTS = "model.safetensors"
-# What says how well one of the runs does, which is not true of their mean.
-OF_ONE_RUN = (
-    "metrics.json",
-    "results.json",
-    "results.csv",
-    "predictions.parquet",
-    "history.jsonl",
-    "README.md",
-    "calibration.png",
-)
+# What belongs to a checkpoint beside weights and processor. All else a run holds is of its own training and scores.
+KEPT = ("config.json", "*_clef.py", "recipe.yaml", "card.yaml")
 TRAINING = ("stage", "training", "labelled_frames", "frames_without_label", "corrupt_images_left_out", "epoch")
 
 
@@ -56,7 +50,7 @@ class AveragingOptions:
 
 
 def average(runs: list[Path], target: Path) -> Path:
-    """Writes the mean of the runs' weights to `target`; everything else, but for scores, is the last one's.
+    """Writes the mean of the runs' weights to `target`; what else belongs to a checkpoint is the last one's.
 
     Floating-point tensors are averaged in double precision and keep their type; integers (the batches that a
     normalisation has seen) are the last run's.
@@ -82,8 +76,10 @@ def average(runs: list[Path], target: Path) -> Path:
         else last
         for name, last in weights[-1].items()
     }
-    ignored = shutil.ignore_patterns("checkpoints*", *OF_ONE_RUN)
-    shutil.copytree(runs[-1], target, ignore=ignored)
+    target.mkdir(parents=True)
+    CLEFProcessor.from_pretrained(runs[-1]).save_pretrained(target)
+    for path in (path for pattern in KEPT for path in runs[-1].glob(pattern)):
+        shutil.copy(path, target)
     with safe_open(runs[-1] / WEIGHTS, "pt") as file:
         save_file(mean, target / WEIGHTS, metadata=file.metadata())
     known = Path(runs[-1], "metrics.json")

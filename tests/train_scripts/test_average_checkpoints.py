@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from transformers import AutoModelForImageClassification
+from transformers import AutoModelForImageClassification, AutoProcessor
 
 from modeling_clef import CLEFForImageClassification, build_label_set
 from train_scripts.average_checkpoints import AveragingOptions, average, main
 from train_scripts.options import TrainingOptions, parse_options
 from train_scripts.towers import make_model, make_processor
+
+OF_A_RUN = ("results.json", "calibration.png", "epochs.jsonl", "compare.json", "report.html", "skipped_steps.jsonl")
+OF_A_RUN += ("README.md", "done.json", "started.json", "log.txt")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,11 @@ def runs(tmp_path_factory):
         (folder / "recipe.yaml").write_text(f"seed: {seed}\n")
         scores = {"stage": "finetuning", "labelled_frames": seed, "evaluation": {"action_units": {"mean_f1": 0.5}}}
         (folder / "metrics.json").write_text(json.dumps(scores))
-        (folder / "results.json").write_text("{}")
-        (folder / "calibration.png").write_bytes(b"")
+        for name in OF_A_RUN:
+            (folder / name).write_text("{}")
+        for name in ("checkpoints", "epochs"):
+            (folder / name).mkdir()
+        (folder / "card.yaml").write_text("license: other\n")
         folders.append(folder)
     return folders
 
@@ -52,14 +58,16 @@ def test_weights_and_running_statistics_are_the_mean_and_all_else_is_the_last_ru
             expected = np.mean([w[name].astype(np.float64) for w in weights], axis=0)
         np.testing.assert_allclose(values, expected, atol=1e-6, err_msg=name)
     assert AutoModelForImageClassification.from_pretrained(target).config.label_sets[0]["labels"] == ["AU1", "AU12"]
-    assert (target / "recipe.yaml").read_text() == "seed: 2\n"
+    assert (target / "recipe.yaml").read_text() == "seed: 2\n" and (target / "card.yaml").exists()
+    assert AutoProcessor.from_pretrained(target)(labels=["AU12"])["input_ids"].shape[0] == 1
 
 
 def test_scores_of_one_run_are_not_taken_for_those_of_the_mean(runs, tmp_path):
     target = average(runs[:2], tmp_path / "mean")
     metrics = json.loads((target / "metrics.json").read_text())
     assert metrics == {"stage": "finetuning", "labelled_frames": 1, "averaged": [run.name for run in runs[:2]]}
-    assert not (target / "results.json").exists() and not (target / "calibration.png").exists()
+    of_the_run = {path.name for path in runs[1].iterdir()}
+    assert {path.name for path in target.iterdir()} == of_the_run - {*OF_A_RUN, "checkpoints", "epochs"}
 
 
 def test_a_run_averaged_with_itself_stays_as_it_is(runs, tmp_path):
