@@ -76,8 +76,9 @@ class AblationOptions:
         known = (*PAPER_ROWS, *OUR_ROWS)
         if unknown := [name for name in self.rows if name not in known]:
             raise ValueError(f"rows: got {', '.join(unknown)}, expected some of {', '.join(known)}.")
-        if self.seeds < 1 or self.resamples < 1:
-            raise ValueError(f"got {self.seeds} seeds and {self.resamples} resamples, expected at least one of each.")
+        for name in ("seeds", "resamples", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,19 @@ class CheckOptions:
 
 
 def small_set_scores(checkpoint: str, root: str | None = None, cache_dir: str | None = None) -> dict:
-    """Scores of a checkpoint with its own thresholds and temperatures on the small rendered set."""
-    corpus = load_corpus("ict_facekit", root=root, split="train", cache_dir=cache_dir, **SMALL_SET)
+    """Scores of a checkpoint with its own thresholds and temperatures on the small rendered set.
+
+    Raises:
+        ValueError: it does not recognise both action units and expressions.
+    """
     model, processor = load_model_and_processor(checkpoint)
-    label_sets = model.config.label_sets
+    label_sets = getattr(model.config, "label_sets", None) or []
+    if missing := sorted({"action_units", "expression"} - {label_set["name"] for label_set in label_sets}):
+        raise ValueError(
+            f"{checkpoint} has no label set {' and no '.join(missing)}: the small set is scored on action_units and "
+            "expression."
+        )
+    corpus = load_corpus("ict_facekit", root=root, split="train", cache_dir=cache_dir, **SMALL_SET)
     logits = predict_logits(model, corpus, processor, progress=False)
     scores = score_label_sets(label_sets, logits, label_matrix(corpus, label_sets), fitted=True)
     return {
@@ -56,6 +65,15 @@ def small_set_scores(checkpoint: str, root: str | None = None, cache_dir: str | 
     }
 
 
+def recorded_scores(checkpoint: str) -> dict:
+    """What `--record` wrote. Raises ValueError where it never did."""
+    path = Path(checkpoint, "metrics.json")
+    metrics = json.loads(path.read_text()) if path.is_file() else {}
+    if "small_set" not in metrics:
+        raise ValueError(f"{checkpoint} has no recorded figures to reach: write them with --record first.")
+    return metrics["small_set"]
+
+
 def fallen_short(found: dict, recorded: dict) -> list[str]:
     """A sentence for each figure that is more than the tolerance below the recorded one."""
     names = ("au_f1", "au_auroc", "expression_accuracy")
@@ -64,12 +82,12 @@ def fallen_short(found: dict, recorded: dict) -> list[str]:
 
 
 def main(options: CheckOptions) -> int:
+    recorded = None if options.record else recorded_scores(options.checkpoint)
     found = small_set_scores(options.checkpoint, options.root)
-    if options.record:
+    if recorded is None:
         write_metrics(Path(options.checkpoint), small_set=found)
         print(f"recorded: {json.dumps(found)}")
         return 0
-    recorded = json.loads(Path(options.checkpoint, "metrics.json").read_text())["small_set"]
     problems = fallen_short(found, recorded)
     print("\n".join(problems) or f"as recorded: {json.dumps(found)}")
     return 1 if problems else 0

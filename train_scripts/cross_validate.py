@@ -98,6 +98,9 @@ class CrossValidationOptions(CorpusOptions):
             if not isinstance(value, (dict, type(None))):
                 raise ValueError(f"{name}: got {value!r}, expected a mapping.")
             setattr(self, name, value)
+        for name in ("resamples", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
         known = fold_numbers(self.protocol)
         if unknown := sorted(set(self.folds) - set(known)):
             raise ValueError(f"folds: got {unknown}, but {self.protocol} has {known}.")

@@ -53,6 +53,11 @@ class QuickstartOptions:
     parallel: int = option(2, "jobs at a time; each runs on one thread")
     report: bool = option(True, "write report.html")
 
+    def __post_init__(self):
+        for name in ("seeds", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+
 
 def main(options: QuickstartOptions) -> dict:
     began = time.perf_counter()

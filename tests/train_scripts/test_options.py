@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from train_scripts.ablation import AblationOptions
 from train_scripts.cross_validate import CrossValidationOptions
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.options import parse_options, save_recipe
@@ -105,6 +106,20 @@ def test_an_unknown_line_of_a_recipe_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse_options(PretrainingOptions, [str(tmp_path / "r.yaml")])
     assert "learning_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options_class", "names"),
+    [
+        (CrossValidationOptions, ("parallel", "resamples")),
+        (QuickstartOptions, ("parallel", "seeds")),
+        (AblationOptions, ("parallel", "seeds", "resamples")),
+    ],
+)
+def test_jobs_and_draws_that_would_be_none_are_refused_before_anything_runs(options_class, names):
+    for name in names:
+        with pytest.raises(ValueError, match=f"{name}: got 0, expected at least 1"):
+            options_class(**{name: 0})
 
 
 @pytest.mark.parametrize("argv", [["--label_sets", "emotion"], ["--label_fraction", "0"]])

@@ -1,8 +1,10 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from train_scripts.check_checkpoint import TOLERANCE, fallen_short
+from train_scripts import check_checkpoint
+from train_scripts.check_checkpoint import TOLERANCE, CheckOptions, fallen_short
 from train_scripts.options import parse_options
 from train_scripts.real_faces import RealFacesOptions, collect, further_round, make_jobs, run_folder, table
 
@@ -99,6 +101,21 @@ def test_the_table_says_by_how_much_stage_1_helps_and_where_it_does_not(tmp_path
     assert lines[0] == ["rendered test people, percent", "stage 1 + stage 2", "stage 2 alone", "stage 1 gains"]
     assert lines[1] == ["all labels: AU F1", "50.0", "45.0", "+5.0"]
     assert lines[3] == ["all labels: expression accuracy", "60.0", "65.0", "-5.0"]
+
+
+def test_a_checkpoint_that_cannot_be_checked_is_refused_before_anything_is_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_checkpoint, "load_corpus", lambda *_, **__: pytest.fail("rendered"))
+    for metrics in (None, "{}"):
+        if metrics:
+            (tmp_path / "metrics.json").write_text(metrics)
+        with pytest.raises(ValueError, match="no recorded figures to reach: write them with --record"):
+            check_checkpoint.main(CheckOptions(checkpoint=str(tmp_path)))
+    (tmp_path / "metrics.json").write_text('{"small_set": {}}')
+    for sets, missing in (([{"name": "action_units"}], "expression"), (None, "action_units and no expression")):
+        model = SimpleNamespace(config=SimpleNamespace(label_sets=sets))
+        monkeypatch.setattr(check_checkpoint, "load_model_and_processor", lambda _, model=model: (model, None))
+        with pytest.raises(ValueError, match=f"has no label set {missing}:"):
+            check_checkpoint.main(CheckOptions(checkpoint=str(tmp_path)))
 
 
 def test_a_checkpoint_falls_short_only_beyond_the_tolerance():
