@@ -27,7 +27,7 @@ from train_scripts.ablation_agreement import agreement, summarise
 from train_scripts.ablation_table import as_page
 from train_scripts.bootstrap import draw_subjects
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.predictions import Predictions, read_predictions
 from train_scripts.recipe_base import read_recipe
 from train_scripts.score_draws import fold_draws, frames_of, headline_scores
@@ -211,4 +211,4 @@ def trained_weights(options: AblationOptions, seed: int, row: Row) -> int:
 
 
 if __name__ == "__main__":
-    main(parse_options(AblationOptions))
+    run_script(main, AblationOptions)

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 import modeling_clef  # noqa: F401  (registers the Auto classes)
 from processing import CLEFProcessor
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.runtime import write_metrics
 
 WEIGHTS = "model.safetensors"
@@ -89,12 +89,9 @@ def average(runs: list[Path], target: Path) -> Path:
 
 
 def main(options: AveragingOptions) -> None:
-    try:
-        target = average([Path(run) for run in options.runs], Path(options.output))
-    except ValueError as error:
-        sys.exit(f"average_checkpoints.py: {error}")
+    target = average([Path(run) for run in options.runs], Path(options.output))
     print(f"mean of {len(options.runs)} runs: {target}; nothing was measured or fitted on it yet")
 
 
 if __name__ == "__main__":
-    main(parse_options(AveragingOptions))
+    run_script(main, AveragingOptions)

@@ -19,7 +19,7 @@ from processing.corpora import load_corpus
 from train_scripts.evaluate import load_model_and_processor, with_checkpoint_flag
 from train_scripts.label_scores import score_label_sets
 from train_scripts.labels import label_matrix
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.predict import predict_logits
 from train_scripts.runtime import write_metrics
 
@@ -94,4 +94,4 @@ def main(options: CheckOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_options(CheckOptions, with_checkpoint_flag(sys.argv[1:]))))
+    sys.exit(run_script(main, CheckOptions, with_checkpoint_flag(sys.argv[1:])))

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from train_scripts.bootstrap import FEW_SUBJECTS, LEVEL, holm, p_value
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.paired_scores import paired_scores
 from train_scripts.photo_metrics import interval
 from train_scripts.predictions import FILE, Predictions, read_predictions
@@ -195,4 +195,4 @@ def with_folder_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(parse_options(CompareOptions, with_folder_flags(sys.argv[1:])))
+    run_script(main, CompareOptions, with_folder_flags(sys.argv[1:]))

@@ -36,7 +36,7 @@ from processing.corpora.folds import assign_splits, fold_numbers, fold_report, r
 from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, read_epochs
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import CorpusOptions, option, parse_options, save_recipe
+from train_scripts.options import CorpusOptions, option, parse_options, run_script, save_recipe
 from train_scripts.predictions import read_predictions
 from train_scripts.pretrain import PretrainingOptions
 from train_scripts.result_report import write_report
@@ -296,4 +296,4 @@ def fold_table(results: dict) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    main(parse_options(CrossValidationOptions))
+    run_script(main, CrossValidationOptions)

@@ -25,7 +25,7 @@ import modeling_clef  # noqa: F401  (registers the Auto classes)
 from processing.corpora import load_corpus
 from train_scripts.data import choose_labelled
 from train_scripts.labels import corpus_label_names, corpus_labels
-from train_scripts.options import CorpusOptions, option, parse_options
+from train_scripts.options import CorpusOptions, option, run_script
 from train_scripts.predict import Features, extract_features, predict_logits
 from train_scripts.predictions import write_predictions
 from train_scripts.probes import KINDS, identity_probe, linear_probe
@@ -326,4 +326,4 @@ def with_checkpoint_flag(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(parse_options(EvaluationOptions, with_checkpoint_flag(sys.argv[1:])))
+    run_script(main, EvaluationOptions, with_checkpoint_flag(sys.argv[1:]))

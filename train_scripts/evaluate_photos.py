@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from processing.face_alignment_clef import EYES_NOSE_1, YuNetDetector
 from processing.prompts_clef import UNSEEN_PHRASINGS
 from train_scripts.evaluate import load_model_and_processor, with_checkpoint_flag
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.photo_metrics import (
     auroc,
     bootstrap_auroc,
@@ -275,4 +275,4 @@ def _write(options: PhotoOptions, result: dict, scores: list[SmileScores], photo
 
 
 if __name__ == "__main__":
-    main(parse_options(PhotoOptions, with_checkpoint_flag(sys.argv[1:])))
+    run_script(main, PhotoOptions, with_checkpoint_flag(sys.argv[1:]))

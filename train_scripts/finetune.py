@@ -40,7 +40,7 @@ from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjec
 from train_scripts.label_texts import read_label_texts
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets, with_known_labels
 from train_scripts.lora import merge_adapters
-from train_scripts.options import TrainingOptions, option, parse_options, save_recipe
+from train_scripts.options import TrainingOptions, option, run_script, save_recipe
 from train_scripts.predict import extract_features, predict_logits
 from train_scripts.probes import fit_linear
 from train_scripts.readable import ReadableCorpora
@@ -327,4 +327,4 @@ def _fit_linear_head(model, processor, labelled, validation, run: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main(parse_options(FinetuningOptions))
+    run_script(main, FinetuningOptions)

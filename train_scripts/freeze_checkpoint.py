@@ -24,7 +24,7 @@ from modeling_clef import CLEFForImageClassification
 from processing import CLEFProcessor
 from processing.corpora import load_corpus
 from train_scripts.evaluate import corpus_of, with_checkpoint_flag
-from train_scripts.options import CorpusOptions, option, parse_options
+from train_scripts.options import CorpusOptions, option, run_script
 from train_scripts.runtime import write_metrics
 from train_scripts.text_projection import refit_text_projection
 
@@ -111,4 +111,4 @@ def main(options: FreezingOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(parse_options(FreezingOptions, with_checkpoint_flag(sys.argv[1:])))
+    run_script(main, FreezingOptions, with_checkpoint_flag(sys.argv[1:]))

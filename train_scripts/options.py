@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import json
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -15,6 +17,7 @@ from transformers import HfArgumentParser
 from train_scripts.recipe_base import read_recipe
 
 OptionsT = TypeVar("OptionsT")
+ROOT = Path(__file__).resolve().parents[1]
 # YAML's values that an option of a type takes, and what it is called.
 TYPES = {
     bool: ((bool,), "true or false"),
@@ -178,6 +181,25 @@ def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) 
         return options_class(**vars(namespace))
     except ValueError as error:
         parser.error(str(error))
+
+
+def run_script(main: Callable, options_class: type[OptionsT], argv: list[str] | None = None):
+    """A script: `main` of what `parse_options` gives. What this project's own checks refuse ends in a sentence and exit
+    status 1; every other error keeps its traceback."""
+    options = parse_options(options_class, argv)
+    try:
+        return main(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        if not _is_refused_here(error):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+
+def _is_refused_here(error: Exception) -> bool:
+    """Whether a `raise` of this project raised it, rather than a library or an operation that went wrong."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    path, packages = Path(frame.filename).resolve(), ("modeling_clef", "processing", "train_scripts")
+    return any(path.is_relative_to(ROOT / name) for name in packages) and frame.line.startswith("raise ")
 
 
 def save_recipe(options, folder: Path) -> None:

@@ -36,7 +36,7 @@ from train_scripts.data import (
 from train_scripts.evaluate import probe_checkpoint
 from train_scripts.gradient_cache import cache_gradients
 from train_scripts.lora import merge_adapters
-from train_scripts.options import TrainingOptions, option, parse_options
+from train_scripts.options import TrainingOptions, option, run_script
 from train_scripts.readable import ReadableCorpora
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
@@ -220,4 +220,4 @@ def _learnable(corpus: Dataset, uses_activities: bool, say) -> Dataset:
 
 
 if __name__ == "__main__":
-    main(parse_options(PretrainingOptions))
+    run_script(main, PretrainingOptions)

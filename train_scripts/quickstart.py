@@ -24,7 +24,7 @@ import numpy as np
 
 from processing.corpora import load_corpus
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 from train_scripts.report import write_report
 from train_scripts.results_table import as_markdown, result_rows
 
@@ -166,4 +166,4 @@ def _over_seeds(runs: dict[int, dict], statistic) -> dict:
 
 
 if __name__ == "__main__":
-    main(parse_options(QuickstartOptions))
+    run_script(main, QuickstartOptions)

@@ -27,7 +27,7 @@ import yaml
 from processing.corpora import load_corpus
 from train_scripts.freeze_checkpoint import write_text_free
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import CorpusOptions, option, parse_options, save_recipe
+from train_scripts.options import CorpusOptions, option, run_script, save_recipe
 from train_scripts.results_table import as_markdown
 from train_scripts.stage_jobs import stage_job
 
@@ -188,4 +188,4 @@ def table(rows: dict, fractions: list[str]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    main(parse_options(RealFacesOptions))
+    run_script(main, RealFacesOptions)

@@ -18,7 +18,7 @@ from processing.corpora import action_unit_labels, load_corpus
 from processing.prompts_clef import label_text
 from train_scripts.check_checkpoint import SMALL_SET
 from train_scripts.evaluate import load_model_and_processor, with_checkpoint_flag
-from train_scripts.options import option, parse_options
+from train_scripts.options import option, run_script
 
 SHOWN = 6  # action units a face, the most probable ones
 INK, BAR, TRUE = "#333333", "#9db8d9", "#2f5f9e"
@@ -123,4 +123,4 @@ def draw(pictures, labels, scores, truth, guesses, expressions, similarity):
 
 
 if __name__ == "__main__":
-    main(parse_options(ShowOptions, with_checkpoint_flag(sys.argv[1:])))
+    run_script(main, ShowOptions, with_checkpoint_flag(sys.argv[1:]))

@@ -31,7 +31,7 @@ from processing.prompts_clef import EXPRESSIONS
 from train_scripts.bootstrap import draw_subjects
 from train_scripts.jobs import run_jobs
 from train_scripts.labels import corpus_label_names, corpus_labels
-from train_scripts.options import CorpusOptions, TrainingOptions, option, parse_options, save_recipe
+from train_scripts.options import CorpusOptions, TrainingOptions, option, run_script, save_recipe
 from train_scripts.photo_metrics import interval
 from train_scripts.predict import predict_logits
 from train_scripts.results_table import as_markdown
@@ -227,4 +227,4 @@ def table(result: dict) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    main(parse_options(ZeroShotOptions))
+    run_script(main, ZeroShotOptions)

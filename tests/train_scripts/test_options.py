@@ -6,11 +6,14 @@ import yaml
 
 from train_scripts.ablation import AblationOptions
 from train_scripts.cross_validate import CrossValidationOptions
+from train_scripts.epoch_scores import best_epoch, read_epochs
+from train_scripts.failures import json_lines
 from train_scripts.finetune import FinetuningOptions
-from train_scripts.options import parse_options, save_recipe
+from train_scripts.options import parse_options, run_script, save_recipe
 from train_scripts.pretrain import PretrainingOptions
 from train_scripts.quickstart import QuickstartOptions
 from train_scripts.real_faces import RealFacesOptions
+from train_scripts.sampling import FaceBatchSampler
 from train_scripts.zero_shot import ZeroShotOptions
 
 RECIPES = Path(__file__).resolve().parents[2] / "train_scripts" / "recipes"
@@ -99,6 +102,21 @@ def test_every_value_of_the_recipes_is_one_that_its_option_takes(path):
     scripts = {"real_faces_base": RealFacesOptions, "real_faces_small": RealFacesOptions}
     kind = PretrainingOptions if path.stem.startswith("pretrain") else FinetuningOptions
     parse_options(scripts.get(path.stem, kind), [str(path)])
+
+
+def test_what_is_refused_ends_in_a_sentence_and_what_breaks_in_a_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_scripts/pretrain.py"])
+    for refused, sentence in (
+        (lambda _: read_epochs(tmp_path), "it was trained without --epoch_scores"),
+        (lambda _: FaceBatchSampler(0, 8, 1), "got no rows to draw batches from"),
+    ):
+        with pytest.raises(SystemExit, match=f"^pretrain.py: .*{sentence}"):
+            run_script(refused, PretrainingOptions, [])
+    (tmp_path / "lines").write_text("no JSON\n")
+    # An operation of this project that has no answer, and a library's refusal.
+    for broken in (lambda _: best_epoch([]), lambda _: json_lines(tmp_path / "lines")):
+        with pytest.raises(ValueError):
+            run_script(broken, PretrainingOptions, [])
 
 
 def test_an_unknown_line_of_a_recipe_is_refused(tmp_path, capsys):

@@ -72,7 +72,8 @@ def test_two_processes_train_the_weights_of_one(nursery, flags, tmp_path):
 
 def test_processes_that_do_not_know_each_other_are_refused(launch, flags, tmp_path):
     done = launch("pretrain", *flags, "--num_processes", 2, "--output", tmp_path, check=False)
-    assert done.returncode and "expected 2" in done.stderr and "torchrun" in done.stderr
+    assert done.returncode == 1 and "expected 2" in done.stderr and "torchrun" in done.stderr
+    assert "pretrain.py: got 1 connected" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
