@@ -48,6 +48,9 @@ class CLEFPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
+    # Losses are means of a batch, to be divided by how many are accumulated. Trainer takes the `**kwargs` of a forward
+    # for a sign that it does so itself.
+    accepts_loss_kwargs = False
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

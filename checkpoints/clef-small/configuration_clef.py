@@ -82,6 +82,14 @@ class CLEFConfig(PreTrainedConfig):
 
     model_type = "clef"
     _auto_class = "AutoConfig"  # saving copies this file beside the configuration
+    # Without an annotation it is no field: what `Trainer.predict` leaves out, so that it gives a classifier's logits.
+    keys_to_ignore_at_inference = [
+        "image_name_loss",
+        "image_phrasing_loss",
+        "description_name_loss",
+        "image_embeds",
+        "label_embeds",
+    ]
     sub_configs_defaults = {
         "vision_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model", init_kwargs={"patch_size": 16}),
         "text_config": SubConfigSpec(AutoConfig, model_type="clip_text_model"),
