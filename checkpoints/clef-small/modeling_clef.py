@@ -533,8 +533,9 @@ def _multiplier(logit_scale: nn.Parameter, training: bool) -> torch.Tensor:
     if training and logit_scale.requires_grad:
         with torch.no_grad():
             logit_scale.clamp_(max=math.log(MAXIMUM_LOGIT_SCALE))
-    # At the limit itself, clamping before exp lets the gradient pass; after exp, rounding would stop it.
-    return logit_scale.float().clamp(max=math.log(MAXIMUM_LOGIT_SCALE)).exp()
+    # A copy is kept for the backward pass, as the next forward pass writes into the parameter. At the limit itself,
+    # clamping before exp lets the gradient pass; after exp, rounding would stop it.
+    return logit_scale.to(torch.float32, copy=True).clamp(max=math.log(MAXIMUM_LOGIT_SCALE)).exp()
 
 
 def _normalized(embeds: torch.Tensor) -> torch.Tensor:

@@ -94,6 +94,18 @@ def test_the_logit_scale_is_clamped_and_can_come_back(clip_config, batch):
     assert model.clef.logit_scale.grad.abs() > 0
 
 
+def test_two_forward_passes_before_a_backward_pass_add_their_gradients(clip_config, batch):
+    model = CLEFForPreTraining(clip_config()).train()
+    other = batch | {"pixel_values": torch.randn(5, 2, 3, 32, 32)}
+    for one in (batch, other):
+        model(**one).loss.backward()
+    expected = [p.grad.clone() for p in model.parameters() if p.requires_grad]
+    model.zero_grad()
+    (model(**batch).loss + model(**other).loss).backward()
+    found = [p.grad for p in model.parameters() if p.requires_grad]
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
 def test_fixed_temperatures_do_not_move(clip_config, batch):
     model = CLEFForPreTraining(clip_config(learn_temperature=False)).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
