@@ -148,7 +148,7 @@ class LabelHead(nn.Module):
         if not as_classes and labels.shape != logits.shape:
             raise ValueError(
                 f"got labels {tuple(labels.shape)}, expected {tuple(logits.shape)}: one column a label of "
-                f"{list(self.slices)}, NaN where unknown."
+                f"{list(self.slices)}, NaN or negative where unknown."
             )
         total = logits[:0].sum()
         for columns, kind, weights in zip(self.slices.values(), self.problem_types, self.weights, strict=True):

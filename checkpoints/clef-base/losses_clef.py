@@ -122,7 +122,7 @@ def masked_binary_loss(
     """Mean binary cross-entropy over the known labels.
 
     Args:
-        logits, labels: (N, K); labels in {0, 1}, NaN unknown.
+        logits, labels: (N, K); labels in {0, 1}, NaN or negative unknown.
         positive_weights: (K,), factors of the positives' terms.
 
     Returns:
@@ -132,7 +132,7 @@ def masked_binary_loss(
         raise ValueError(f"got labels {tuple(labels.shape)} for logits {tuple(logits.shape)}, expected the same shape.")
     with _full_precision(logits):
         logits = _precise(logits)
-        known = ~labels.isnan()
+        known = labels >= 0  # NaN is not
         targets = torch.where(known, labels, 0).to(logits.dtype)
         terms = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weights, reduction="none")
         return _mean_over_processes(torch.where(known, terms, 0).sum(), known.sum(), gather)
@@ -148,7 +148,7 @@ def masked_cross_entropy(
 
     Args:
         logits: (N, K).
-        labels: (N, K) one-hot, a row with a NaN is unknown; or (N,) long, negative is unknown.
+        labels: (N, K) one-hot, a row with a NaN or a negative number is unknown; or (N,) long, negative is unknown.
         class_weights: (K,).
 
     Returns:
@@ -164,7 +164,7 @@ def masked_cross_entropy(
             known = labels >= 0
             targets = F.one_hot(labels.clamp(min=0), logits.shape[1])
         else:
-            known, targets = ~labels.isnan().any(dim=1), labels
+            known, targets = (labels >= 0).all(dim=1), labels
         weights = torch.where(known[:, None], targets, 0).to(logits.dtype)
         if class_weights is not None:
             weights = weights * class_weights

@@ -464,9 +464,9 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
         """
         Args:
             pixel_values: (N, 3, H, W).
-            labels: (N, K) over all label sets in their order, NaN unknown: 0 or 1 in multi-label sets, one-hot in
-                single-label sets (a row with a NaN is unknown). With one single-label set also (N,) long, negative
-                unknown.
+            labels: (N, K) over all label sets in their order, NaN or negative unknown: 0 or 1 in multi-label sets,
+                one-hot in single-label sets (a row with such a number is unknown). With one single-label set also (N,)
+                long, negative unknown.
             description_ids: (K,) long, which description of each label to take; default: drawn by torch's generator
                 in training (poster: descriptions shuffled over templates), the first in eval mode.
 

@@ -170,6 +170,24 @@ def test_masked_cross_entropy_follows_its_definition():
     assert torch.autograd.gradcheck(lambda x: masked_cross_entropy(x, labels, weights), (logits,))
 
 
+@pytest.mark.parametrize("loss", [masked_binary_loss, masked_cross_entropy])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.long])
+def test_negative_labels_are_unknown(loss, dtype):
+    logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([[0, 1, 0], [1, 0, 0], [-1, -1, -1], [0, 0, 1]])
+    expected = loss(logits[[0, 1, 3]], labels[[0, 1, 3]])
+    torch.testing.assert_close(loss(logits, labels.to(dtype)), expected)
+    assert not torch.autograd.grad(loss(logits, labels.to(dtype)), logits)[0][2].any()
+
+
+def test_one_negative_label_is_unknown_alone_or_with_its_row():
+    logits = torch.randn(2, 2, dtype=torch.float64)
+    labels = torch.tensor([[1, -1], [0, 1]])
+    with_nan = torch.tensor([[1, NAN], [0, 1]])
+    for loss in (masked_binary_loss, masked_cross_entropy):
+        assert torch.equal(loss(logits, labels), loss(logits, with_nan))
+
+
 NOTHING_TO_LEARN = {
     "no positives": lambda x: supervised_contrastive_loss(x, torch.arange(4), 0.1),
     "no known group": lambda x: supervised_contrastive_loss(x, torch.full((4,), -1), 0.1),
