@@ -31,6 +31,9 @@ CUSTOM_PIPELINES = {
     }
 }
 
+# What the label sets say, and what stock classifiers are given instead.
+SAID_BY_LABEL_SETS = ("id2label", "label2id", "num_labels", "problem_type")
+
 FIELDS_SHARED_WITH_CLIP = ("projection_dim", "logit_scale_init_value", "initializer_factor", "dtype")
 
 
@@ -76,8 +79,9 @@ class CLEFConfig(PreTrainedConfig):
             Single-label sets start at 0.
 
     Raises:
-        ValueError: both losses of stage 1 are off, a label set is malformed, or loading makes a checkpoint text-free or
-            replaces the labels of a text-free one.
+        ValueError: both losses of stage 1 are off, a label set is malformed, or loading makes a checkpoint text-free,
+            replaces the labels of a text-free one, or is given an `id2label`, `label2id`, `num_labels` or
+            `problem_type` that the label sets contradict.
     """
 
     model_type = "clef"
@@ -226,7 +230,24 @@ class CLEFConfig(PreTrainedConfig):
                 "got label_sets for a text-free checkpoint, whose label embeddings belong to its own labels. Load it "
                 "without them, then call model.join_text_tower() and model.set_labels(...)."
             )
-        return super().from_dict(config_dict, **kwargs)
+        given = {name: kwargs.pop(name) for name in SAID_BY_LABEL_SETS if name in kwargs}
+        loaded = super().from_dict(config_dict, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._refuse_other_labels(given)
+        return loaded
+
+    def _refuse_other_labels(self, given: dict) -> None:
+        for name, value in given.items():
+            expected = getattr(self, name) if self.label_sets else None
+            if value is not None and _in_words(value) != _in_words(expected):
+                raise ValueError(
+                    f"got {name}={value!r}, expected {expected!r}: a model's labels are those of its label_sets. Load "
+                    "with label_sets=[build_label_set(...)], or call model.set_labels(...) on the loaded model."
+                )
+
+
+def _in_words(value: Any) -> Any:
+    """Indices may be texts, as they are in JSON."""
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _labels_of(config_dict: dict) -> list[list[str]]:

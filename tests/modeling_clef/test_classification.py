@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForImageClassification
 
 from modeling_clef import CLEFConfig, CLEFForImageClassification, build_label_set
 from modeling_clef.losses_clef import masked_binary_loss, masked_cross_entropy
@@ -236,6 +237,43 @@ def test_labels_in_the_configuration_follow_the_label_sets(clip_config, action_u
     assert again.id2label == {0: "AU1", 1: "AU12"} and again.problem_type == "multi_label_classification"
     twice = clip_config(label_sets=[action_units, action_units | {"name": "more"}])
     assert list(twice.label2id) == ["action_units/AU1", "action_units/AU12", "more/AU1", "more/AU12"]
+
+
+@pytest.fixture
+def folder(make, tmp_path):
+    make().save_pretrained(tmp_path)
+    return tmp_path
+
+
+OTHER_LABELS = {
+    "num_labels": 3,
+    "id2label": {0: "yes", 1: "no"},
+    "label2id": {"yes": 0, "no": 1},
+    "problem_type": "single_label_classification",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LABELS)
+@pytest.mark.parametrize("auto_class", [AutoConfig, AutoModelForImageClassification])
+def test_labels_that_contradict_the_label_sets_are_refused(name, auto_class, folder):
+    with pytest.raises(ValueError, match=rf"got {name}=.*Load with label_sets=.*model.set_labels\("):
+        auto_class.from_pretrained(folder, **{name: OTHER_LABELS[name]})
+
+
+def test_a_model_without_labels_is_given_none_by_their_number(clip_config, tmp_path):
+    CLEFForImageClassification(clip_config()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="got num_labels=2, expected None"):
+        CLEFForImageClassification.from_pretrained(tmp_path, num_labels=2)
+
+
+def test_labels_that_repeat_the_label_sets_change_nothing(folder):
+    plain = AutoConfig.from_pretrained(folder)
+    in_texts = {str(index): label for index, label in plain.id2label.items()}
+    labels = {"id2label": in_texts, "label2id": {label: index for index, label in in_texts.items()}}
+    config, unused = AutoConfig.from_pretrained(
+        folder, **labels, num_labels=5, problem_type=None, made_up=1, return_unused_kwargs=True
+    )
+    assert config.to_dict() == plain.to_dict() and unused == {"made_up": 1}
 
 
 BAD_SETS = {
