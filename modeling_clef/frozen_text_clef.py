@@ -24,11 +24,18 @@ def weights_of(*modules: nn.Module) -> list[torch.Tensor]:
     return tensors
 
 
+def has_adapters(*modules: nn.Module) -> bool:
+    """Whether there are adapters of peft, which are switched without a weight being written to: `fingerprint` does not
+    change, and nothing can be remembered. It does change when they are put in."""
+    return any(hasattr(type(part), "adapter_layer_names") for module in modules for part in module.modules())
+
+
 class FrozenTextFeatures:
     """Remembers the pooled feature of each token row.
 
     Each row is computed alone and without its padding, so that its feature does not depend on the batch it came in,
-    nor on autocast. Everything is forgotten when the tower's weights change; beyond `ROWS_KEPT` rows the oldest go.
+    nor on autocast. Everything is forgotten when the tower's weights change, and at every call where it has adapters;
+    beyond `ROWS_KEPT` rows the oldest go.
     """
 
     def __init__(self):
@@ -45,7 +52,7 @@ class FrozenTextFeatures:
         """(T, C) features, without a graph. `encode` maps (1, L) ids, none of them padding, to a (1, C) feature."""
         weights = fingerprint(weights_of(tower))
         if weights != self.weights:
-            self.rows, self.weights = {}, weights
+            self.rows, self.weights = {}, () if has_adapters(tower) else weights
         ids = input_ids.tolist()
         mask = [[1] * len(row) for row in ids] if attention_mask is None else attention_mask.tolist()
         keys = [

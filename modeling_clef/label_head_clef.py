@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import initialization as init
 
-from .frozen_text_clef import fingerprint, weights_of
+from .frozen_text_clef import fingerprint, has_adapters, weights_of
 from .label_sets_clef import token_string, token_tensors, validate_label_set
 from .losses_clef import masked_binary_loss, masked_cross_entropy
 from .sentence_encoder_clef import NO_TEXT_TOWER
@@ -80,8 +80,8 @@ class LabelHead(nn.Module):
         """(K, D) label embeddings: of the names. With head "descriptions" they are of one description a label instead:
         of the first, or in training of one drawn by torch's generator; `description_ids` (K,) chooses.
 
-        Computed anew in training and wherever a gradient may be wanted; otherwise kept until the text side's weights,
-        the precision or the labels change. A text-free model has them as they were.
+        Computed anew in training, wherever a gradient may be wanted, and where the text side has adapters; otherwise
+        kept until its weights, the precision or the labels change. A text-free model has them as they were.
 
         Raises:
             ValueError: a text-free model in training.
@@ -97,15 +97,18 @@ class LabelHead(nn.Module):
         if self.training or torch.is_grad_enabled():
             return clef.text_embeds(ids, mask)
         device_type = ids.device.type
+        text_side = clef.text_model, clef.text_projection
         state = (
-            fingerprint(weights_of(clef.text_model, clef.text_projection)),
+            fingerprint(weights_of(*text_side)),
             torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type),
         )
-        if self._kept is None or self._kept[0] != state:
-            # Not as inference tensors, which autograd would refuse later.
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = (state, clef.text_embeds(ids, mask))
-        return self._kept[1]
+        if self._kept is not None and self._kept[0] == state:
+            return self._kept[1]
+        # Not as inference tensors, which autograd would refuse later.
+        with torch.inference_mode(False), torch.no_grad():
+            embeds = clef.text_embeds(ids, mask)
+        self._kept = None if has_adapters(*text_side) else (state, embeds)
+        return embeds
 
     def embed_phrasings(self, clef) -> torch.Tensor:
         """(K, D) embeddings of a phrasing drawn for each label by torch's generator; of its name where it has none."""
