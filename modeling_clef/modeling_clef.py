@@ -169,8 +169,11 @@ class CLEFModel(CLEFPreTrainedModel):
         stop_unused_gradients(self.vision_model, self.text_model, self.config.text_pooling)
         if self.config.freeze_vision:
             self.vision_model.requires_grad_(False)
-        if self.config.freeze_text and self.text_model is not None:
-            self.text_model.requires_grad_(False)
+        if self.text_model is not None:
+            if self.config.freeze_text:
+                self.text_model.requires_grad_(False)
+            else:
+                self.config.sentence_encoder = None  # a tower that may learn becomes another
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -410,7 +413,10 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
             with torch.autocast(self.device.type, enabled=False):
                 label_embeds = self.eval().label_head.embed_names(self.clef).clone()
             self.train(training)
-        self.config.sentence_encoder = describe_text_tower(self.clef.text_model, self.config.text_pooling)
+        tower = self.clef.text_model
+        # Rounded to half precision, the tower on record would pass for another.
+        if self.config.sentence_encoder is None or tower.dtype == torch.float32:
+            self.config.sentence_encoder = describe_text_tower(tower, self.config.text_pooling)
         self.config.text_free = True
         self.clef.text_model = None
         self.clef._frozen_text = FrozenTextFeatures()

@@ -290,6 +290,40 @@ def test_label_embeddings_that_no_checkpoint_brings_are_no_numbers(model, pixel_
     assert logits_of(fresh, pixel_values).isnan().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_make_a_frozen_tower_another(
+    dtype, sentence_config, action_units, texts, pixel_values, tmp_path
+):
+    model = CLEFForImageClassification(sentence_config(label_sets=[action_units])).eval()
+    model.clef.text_model.save_pretrained(tmp_path / "tower")
+    model.freeze_labels()
+    recorded = dict(model.config.sentence_encoder)
+    model.join_text_tower(tmp_path / "tower")
+    model.save_pretrained(tmp_path / "whole")
+    model = CLEFForImageClassification.from_pretrained(tmp_path / "whole", dtype=dtype)
+    features = model.clef.get_text_features(**texts).pooler_output
+    model.freeze_labels()
+    assert model.config.sentence_encoder == recorded
+    model.join_text_tower(tmp_path / "tower")
+    assert torch.equal(model.clef.get_text_features(**texts).pooler_output, features)
+
+
+def test_a_tower_that_has_learned_is_not_on_record(sentence_config, action_units, pixel_values, tmp_path):
+    model = CLEFForImageClassification(sentence_config(label_sets=[action_units]))
+    model.freeze_labels()
+    recorded = model.config.sentence_encoder
+    learning = sentence_config(label_sets=[action_units], sentence_encoder=recorded, freeze_text=False)
+    model = CLEFForImageClassification(learning).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    model(pixel_values, torch.eye(2)).loss.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path / "learned")
+    model = CLEFForImageClassification.from_pretrained(tmp_path / "learned", dtype=torch.bfloat16, freeze_text=True)
+    expected = weights_sha256(model.clef.text_model, "mean")
+    model.freeze_labels()
+    assert model.config.sentence_encoder["weights_sha256"] == expected != recorded["weights_sha256"]
+
+
 def test_the_configuration_records_what_was_left_out(model, tmp_path):
     digest = weights_sha256(model.clef.text_model, model.config.text_pooling)
     model.freeze_labels()
