@@ -476,8 +476,11 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
             description_ids: (K,) long, which description of each label to take; default: drawn by torch's generator
                 in training (poster: descriptions shuffled over templates), the first in eval mode.
 
+        In eval mode a text-free model has a loss as well, without the term of descriptions, which needs the text tower.
+
         Raises:
-            ValueError: no label sets, or labels whose shape does not fit.
+            ValueError: no label sets, labels whose shape does not fit, or training of a text-free model with a text
+                head.
         """
         if not self.config.label_sets:
             raise ValueError("the model has no labels: give label_sets when loading it, or call set_labels first.")
@@ -500,7 +503,7 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
                 image_phrasing_loss = self.label_head.loss(phrasing_logits, labels, alone=True)
                 image_phrasing_loss = image_phrasing_loss + self.label_head.loss(logits, labels, alone=True)
                 loss = loss + self.config.phrasing_weight * image_phrasing_loss
-            if self.config.head == "names_and_descriptions":
+            if self.config.head == "names_and_descriptions" and self.clef.text_model is not None:
                 description_name_loss = self._description_name_loss(label_embeds, description_ids)
                 loss = loss + self.config.description_weight * description_name_loss
         return CLEFClassifierOutput(

@@ -54,7 +54,7 @@ class CLEFClassifierOutput(ModelOutput):
     image_phrasing_loss: scalar, in training with label sets that have phrasings: the same with a phrasing drawn for
         each label in place of its name, plus that of the names. Each text is judged alone, in single-label sets too:
         so are words of one's own.
-    description_name_loss: scalar, with head "names_and_descriptions".
+    description_name_loss: scalar, with head "names_and_descriptions"; left out of a text-free model's loss.
     logits (N, K): float32, over all label sets in their order, each set's scale and each label's bias applied.
     image_embeds (N, D), label_embeds (K, D): float32, L2-normalised; the linear head has no label embeddings.
     """

@@ -137,12 +137,15 @@ def test_what_needs_texts_names_the_call_to_make(use, model, texts, pixel_values
         use(model, texts, pixel_values)
 
 
-def test_description_losses_need_the_tower_too(clip_config, action_units, pixel_values):
+def test_descriptions_need_the_tower_and_are_left_out_of_the_loss(clip_config, action_units, pixel_values):
     model = CLEFForImageClassification(clip_config(label_sets=[action_units], head="names_and_descriptions")).eval()
+    expected = model(pixel_values, LABELS[:, :2]).image_name_loss
     model.freeze_labels()
-    assert model(pixel_values).loss is None
+    output = model(pixel_values, LABELS[:, :2])
+    close(output.loss, expected)
+    assert output.description_name_loss is None and model(pixel_values).loss is None
     with pytest.raises(ValueError, match="join_text_tower"):
-        model(pixel_values, LABELS[:, :2])
+        model.train()(pixel_values, LABELS[:, :2])
 
 
 def test_joined_it_is_what_it_was(model, tower_folder, texts, pixel_values, tmp_path):
