@@ -67,11 +67,17 @@ class CLEFPreTrainedModel(PreTrainedModel):
         return False
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any):
-        loaded = super().from_pretrained(*args, **kwargs)
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any):
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        tower = {name for name, _ in model.named_parameters() if ".text_model." in f".{name}"}
+        if tower and tower <= set(info["missing_keys"]):
+            raise ValueError(
+                "the checkpoint holds no text tower, and one of random weights would understand nothing. Load a "
+                "text-free checkpoint without text_free=False, then call model.join_text_tower()."
+            )
         # Loading replaces parameters, and with them what __init__ has said of their gradients.
-        (loaded[0] if isinstance(loaded, tuple) else loaded)._stop_gradients()
-        return loaded
+        model._stop_gradients()
+        return (model, info) if output_loading_info else model
 
     def _stop_gradients(self) -> None:
         """Sets `requires_grad=False` on what is frozen or what no loss can reach: idle parameters are errors to DDP."""

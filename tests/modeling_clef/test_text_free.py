@@ -287,6 +287,14 @@ def test_labels_of_a_frozen_checkpoint_are_not_replaced_while_loading(model, act
     assert again.config.label_sets[0]["temperatures"] == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForPreTraining, AutoModelForImageClassification])
+def test_a_text_tower_of_random_weights_is_never_loaded(auto_class, model, tmp_path):
+    model.freeze_labels()
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"no text tower.*then call model.join_text_tower\(\)"):
+        auto_class.from_pretrained(tmp_path, text_free=False)
+
+
 def test_label_embeddings_that_no_checkpoint_brings_are_no_numbers(model, pixel_values):
     model.freeze_labels()
     fresh = CLEFForImageClassification(model.config).eval()
