@@ -226,10 +226,11 @@ class CLEFConfig(PreTrainedConfig):
                 "got text_free=True for a checkpoint that holds no label embeddings. Load it as it is, then call "
                 "model.freeze_labels()."
             )
-        if config_dict.get("text_free") and _labels_of(before) != _labels_of(config_dict):
+        if config_dict.get("text_free") and _embedded(before) != _embedded(config_dict):
             raise ValueError(
-                "got label_sets for a text-free checkpoint, whose label embeddings belong to its own labels. Load it "
-                "without them, then call model.join_text_tower() and model.set_labels(...)."
+                "got label_sets or a head with other labels or texts for a text-free checkpoint, whose label "
+                "embeddings belong to its own. Load it without them, then call model.join_text_tower() and "
+                "model.set_labels(...)."
             )
         given = {name: kwargs.pop(name) for name in SAID_BY_LABEL_SETS if name in kwargs}
         loaded = super().from_dict(config_dict, **kwargs)
@@ -251,8 +252,10 @@ def _in_words(value: Any) -> Any:
     return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _labels_of(config_dict: dict) -> list[list[str]]:
-    return [label_set["labels"] for label_set in config_dict.get("label_sets") or []]
+def _embedded(config_dict: dict) -> list[tuple]:
+    """The labels of each set, and the tokens that label embeddings are made of."""
+    key = "description_tokens" if config_dict.get("head") == "descriptions" else "name_tokens"
+    return [(label_set.get("labels"), label_set.get(key)) for label_set in config_dict.get("label_sets") or []]
 
 
 __all__ = ["CLEFConfig"]

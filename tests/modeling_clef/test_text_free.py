@@ -18,6 +18,7 @@ from modeling_clef import CLEFForImageClassification, CLEFForPreTraining, CLEFMo
 from modeling_clef.sentence_encoder_clef import weights_sha256
 
 CONFIGS = ["clip_config", "sentence_config"]
+OTHER_TEXTS = "other labels or texts for a text-free checkpoint, whose label embeddings belong to its own"
 LABELS = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 1, 0, 0.0]])
 
 
@@ -280,7 +281,7 @@ def test_labels_of_a_frozen_checkpoint_are_not_replaced_while_loading(model, act
     model.freeze_labels()
     model.save_pretrained(tmp_path / "frozen")
     others = [action_units | {"labels": ["AU4", "AU9"]}, model.config.label_sets[1]]
-    with pytest.raises(ValueError, match="label embeddings belong to its own labels"):
+    with pytest.raises(ValueError, match=OTHER_TEXTS):
         CLEFForImageClassification.from_pretrained(tmp_path / "frozen", label_sets=others)
     fitted = [label_set | {"temperatures": [2.0] * len(label_set["labels"])} for label_set in model.config.label_sets]
     again = CLEFForImageClassification.from_pretrained(tmp_path / "frozen", label_sets=fitted)
@@ -293,6 +294,28 @@ def test_a_text_tower_of_random_weights_is_never_loaded(auto_class, model, tmp_p
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"no text tower.*then call model.join_text_tower\(\)"):
         auto_class.from_pretrained(tmp_path, text_free=False)
+
+
+def test_texts_of_a_frozen_checkpoint_are_not_replaced_while_loading(model, tmp_path):
+    model.freeze_labels()
+    model.save_pretrained(tmp_path)
+    action_units, expressions = model.config.label_sets
+    others = [action_units | {"name_tokens": ["2 9 3", "2 8 3"]}, expressions]
+    for fields in ({"label_sets": others}, {"label_sets": [action_units], "head": "descriptions"}):
+        with pytest.raises(ValueError, match=OTHER_TEXTS):
+            CLEFForImageClassification.from_pretrained(tmp_path, **fields)
+
+
+def test_descriptions_of_a_frozen_checkpoint_are_replaced_only_where_none_is_shown(clip_config, action_units, tmp_path):
+    others = [action_units | {"description_tokens": [["2 9 3"], ["2 8 3"]]}]
+    for head in ("names_and_descriptions", "descriptions"):
+        model = CLEFForImageClassification(clip_config(label_sets=[action_units], head=head))
+        model.freeze_labels()
+        model.save_pretrained(tmp_path / head)
+    again = CLEFForImageClassification.from_pretrained(tmp_path / "names_and_descriptions", label_sets=others)
+    assert again.config.label_sets[0]["description_tokens"] == [["2 9 3"], ["2 8 3"]]
+    with pytest.raises(ValueError, match=OTHER_TEXTS):
+        CLEFForImageClassification.from_pretrained(tmp_path / "descriptions", label_sets=others)
 
 
 def test_label_embeddings_that_no_checkpoint_brings_are_no_numbers(model, pixel_values):
