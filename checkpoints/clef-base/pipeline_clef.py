@@ -71,6 +71,7 @@ class FacialBehaviorPipeline(ChunkPipeline):
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("batch_size", FACES_AT_ONCE)
         self._detectors: dict[tuple, Any] = {}
+        self._joined: Any = None
         self._labelled: tuple[tuple, Any] | None = None
         super().__init__(*args, **kwargs)
         if not hasattr(self.model, "probabilities"):
@@ -207,13 +208,15 @@ class FacialBehaviorPipeline(ChunkPipeline):
             return self.processor.label_prompts({label: label})[0]
 
     def _model_of(self, texts: dict[str, str]) -> Any:
-        """The model with these labels. The last one is kept; it shares the towers with the pipeline's own."""
+        """The model with these labels. The last one is kept; it shares the towers with the pipeline's own, and the text
+        tower of a text-free one, which joins once, with those before."""
         key = tuple(texts.items())
         if self._labelled is None or self._labelled[0] != key:
-            base = self.model.base_model
-            towers = [tower for tower in (base.vision_model, base.text_model) if tower is not None]
-            model = copy.deepcopy(self.model, {id(tower): tower for tower in towers})
-            model.join_text_tower()
+            if self._joined is None:
+                joined = _copy_beside_towers(self.model)
+                joined.join_text_tower()
+                self._joined = joined
+            model = _copy_beside_towers(self._joined)
             tokens = self.processor(text=list(texts.values()))
             model.set_labels(list(texts), tokens["input_ids"], tokens["attention_mask"], name="labels")
             self._labelled = key, model.eval()
@@ -236,6 +239,12 @@ class FacialBehaviorPipeline(ChunkPipeline):
         if text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after):
             return text[len(before) : len(text) - len(after)]
         return text
+
+
+def _copy_beside_towers(model: Any) -> Any:
+    base = model.base_model
+    towers = [tower for tower in (base.vision_model, base.text_model) if tower is not None]
+    return copy.deepcopy(model, {id(tower): tower for tower in towers})
 
 
 def _described(face: Any, quality: Any) -> dict:

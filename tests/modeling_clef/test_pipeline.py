@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoProcessor, pipeline
 
-from modeling_clef import CLEFForImageClassification, FacialBehaviorPipeline
+from modeling_clef import CLEFForImageClassification, FacialBehaviorPipeline, modeling_clef, sentence_encoder_clef
 from modeling_clef.configuration_clef import CUSTOM_PIPELINES
 from modeling_clef.pipeline_clef import LANDMARKS
 from processing import CLEFImageProcessor, CLEFProcessor
@@ -220,6 +220,28 @@ def test_labels_of_ones_own(model, folder, tokenizer, photo, tmp_path, monkeypat
     assert find.model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in find.model.state_dict().items())
     assert find(photo, detector=detector) == before
+
+
+def test_the_text_tower_joins_once_for_all_lists_of_labels(model, folder, photo, tmp_path, monkeypatch):
+    tower, loads = tmp_path / "tower", []
+    model.clef.text_model.save_pretrained(tower)
+    model.freeze_labels()
+    model.save_pretrained(folder)
+
+    def load_text_tower(config, source=None):
+        loads.append(source)
+        return sentence_encoder_clef.load_text_tower(config, tower)
+
+    monkeypatch.setattr(modeling_clef, "load_text_tower", load_text_tower)
+    lists = [["smile"], ["joke", "the lip corner up"], ["smile"], ["AU12"]]
+    detector, found = GivenFaces(BOXES, POINTS), []
+    find = pipeline("facial-behavior", model=str(folder), device="cpu")
+    for labels in lists:
+        found.append(find(photo, detector=detector, labels=labels))
+    assert loads == [None]
+    for labels, faces in zip(lists, found, strict=True):
+        fresh = pipeline("facial-behavior", model=str(folder), device="cpu")
+        same(faces, fresh(photo, detector=detector, labels=labels))
 
 
 @pytest.mark.parametrize(
