@@ -34,6 +34,8 @@ CUSTOM_PIPELINES = {
 # What the label sets say, and what stock classifiers are given instead.
 SAID_BY_LABEL_SETS = ("id2label", "label2id", "num_labels", "problem_type")
 
+MAXIMUM_LOGIT_SCALE = 100.0  # of similarities in a loss, as in CLIP
+
 FIELDS_SHARED_WITH_CLIP = ("projection_dim", "logit_scale_init_value", "initializer_factor", "dtype")
 
 
@@ -64,7 +66,7 @@ class CLEFConfig(PreTrainedConfig):
             (`"instance"`, SimCLR), or no image–image loss (`"off"`).
         activity_text: pull images to their activity's text.
         image_image_weight, image_activity_weight: factors of the two losses.
-        image_image_temperature: where the temperature of the image–image loss starts.
+        image_image_temperature: where the temperature of the image–image loss starts; it is never less than .01.
         learn_temperature: learn both temperatures; otherwise they stay as they are.
 
     Stage 2:
@@ -167,8 +169,12 @@ class CLEFConfig(PreTrainedConfig):
                 "got image_pairs='off' and activity_text=False: nothing is left to learn from in pre-training. "
                 "Set image_pairs to 'activity' or 'instance', or activity_text to True."
             )
-        if self.image_image_temperature <= 0:
-            raise ValueError(f"image_image_temperature: got {self.image_image_temperature}, expected more than 0.")
+        least = 1 / MAXIMUM_LOGIT_SCALE
+        if self.image_image_temperature < least:
+            raise ValueError(
+                f"image_image_temperature: got {self.image_image_temperature}, expected at least {least}: a loss "
+                f"multiplies similarities by {MAXIMUM_LOGIT_SCALE:.0f} at most."
+            )
 
     def validate_label_sets(self) -> None:
         for label_set in self.label_sets:

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
 from .calibration_clef import calibrated_probabilities
-from .configuration_clef import CLEFConfig
+from .configuration_clef import MAXIMUM_LOGIT_SCALE, CLEFConfig
 from .frozen_text_clef import FrozenTextFeatures
 from .label_head_clef import LabelHead
 from .losses_clef import (
@@ -37,8 +37,6 @@ from .towers_clef import (
     tower_width,
     with_pooled,
 )
-
-MAXIMUM_LOGIT_SCALE = 100.0  # as CLIP
 
 
 class CLEFPreTrainedModel(PreTrainedModel):
@@ -543,8 +541,8 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
 
 
 def _multiplier(logit_scale: nn.Parameter, training: bool) -> torch.Tensor:
-    """exp of the parameter, at most 100. In training the parameter itself is kept in range: it could not come back
-    otherwise, as beyond the limit it has no gradient."""
+    """exp of the parameter, at most `MAXIMUM_LOGIT_SCALE`. In training the parameter itself is kept in range: it could
+    not come back otherwise, as beyond the limit it has no gradient."""
     if training and logit_scale.requires_grad:
         with torch.no_grad():
             logit_scale.clamp_(max=math.log(MAXIMUM_LOGIT_SCALE))

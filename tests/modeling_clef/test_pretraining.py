@@ -82,8 +82,20 @@ def test_what_is_missing_is_named(clip_config, batch):
 def test_a_configuration_with_nothing_to_learn_is_refused(clip_config):
     with pytest.raises(ValueError, match="nothing is left to learn"):
         clip_config(image_pairs="off", activity_text=False)
-    with pytest.raises(ValueError, match="image_image_temperature"):
-        clip_config(image_image_temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.005, 0.0099])
+def test_temperatures_that_no_loss_would_have_are_refused(temperature, clip_config):
+    with pytest.raises(ValueError, match=f"image_image_temperature: got {temperature}, expected at least 0.01"):
+        clip_config(image_image_temperature=temperature)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_lowest_temperature_is_the_loss_s_own(learned, clip_config, batch):
+    config = clip_config(image_image_temperature=0.01, learn_temperature=learned, activity_text=False)
+    output = CLEFForPreTraining(config).train()(**batch)
+    expected = supervised_contrastive_loss(output.image_embeds.flatten(0, 1), ACTIVITIES.repeat_interleave(2), 0.01)
+    torch.testing.assert_close(output.loss, expected)
 
 
 def test_the_logit_scale_is_clamped_and_can_come_back(clip_config, batch):
