@@ -145,8 +145,8 @@ class LabelHead(nn.Module):
         return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, alone: bool = False) -> torch.Tensor:
-        """Sum over the label sets of their masked losses (our choice). `alone`: each label is present or not, whatever
-        the others of its set, as of a text that will be asked for by itself."""
+        """Sum over the label sets of their masked losses (our choice). `alone`: over those with phrasings only, and
+        each label is present or not, whatever the others of its set, as of a text that will be asked for by itself."""
         as_classes = labels.ndim == 1 and self.problem_types == ["single_label_classification"]
         if not as_classes and labels.shape != logits.shape:
             raise ValueError(
@@ -154,7 +154,11 @@ class LabelHead(nn.Module):
                 f"{list(self.slices)}, NaN or negative where unknown."
             )
         total = logits[:0].sum()
-        for columns, kind, weights in zip(self.slices.values(), self.problem_types, self.weights, strict=True):
+        for columns, kind, weights, phrased in zip(
+            self.slices.values(), self.problem_types, self.weights, self.phrased, strict=True
+        ):
+            if alone and not phrased:
+                continue
             targets = labels if as_classes else labels[:, columns]
             if alone and as_classes:
                 one_hot = functional.one_hot(labels.clamp(min=0), logits.shape[1]).to(logits)
@@ -193,7 +197,8 @@ class LabelHead(nn.Module):
                 for label_set in config.label_sets
                 for tokens in label_set["phrasing_tokens"] or [[]] * len(label_set["labels"])
             ]
-        self.has_phrasings = config.head.startswith("names") and any(self.others)
+        shows = config.head.startswith("names")
+        self.phrased = [shows and any(label_set["phrasing_tokens"] or ()) for label_set in config.label_sets]
         keeps = config.text_free and config.head != "linear"
         self.keep_embeds(torch.full((len(self.names), config.projection_dim), math.nan) if keeps else None)
         self.pad_id = getattr(config.text_config, "pad_token_id", None) or 0

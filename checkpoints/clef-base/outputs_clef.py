@@ -51,9 +51,9 @@ class CLEFClassifierOutput(ModelOutput):
         description_name_loss`, when labels are given.
     image_name_loss: scalar, the sum over label sets (of the linear head too, whose labels have no names, and of head
         "descriptions", whose images are compared with descriptions instead).
-    image_phrasing_loss: scalar, in training with label sets that have phrasings: the same with a phrasing drawn for
-        each label in place of its name, plus that of the names. Each text is judged alone, in single-label sets too:
-        so are words of one's own.
+    image_phrasing_loss: scalar, in training, over the label sets that have phrasings: the same with a phrasing drawn
+        for each label in place of its name, plus that of the names. Each text is judged alone, in single-label sets
+        too: so are words of one's own.
     description_name_loss: scalar, with head "names_and_descriptions"; left out of a text-free model's loss.
     logits (N, K): float32, over all label sets in their order, each set's scale and each label's bias applied.
     image_embeds (N, D), label_embeds (K, D): float32, L2-normalised; the linear head has no label embeddings.

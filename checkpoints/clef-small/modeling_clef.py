@@ -500,7 +500,7 @@ class CLEFForImageClassification(CLEFPreTrainedModel):
         loss = image_name_loss = image_phrasing_loss = description_name_loss = None
         if labels is not None:
             loss = image_name_loss = self.label_head.loss(logits, labels)
-            if self.training and self.label_head.has_phrasings:
+            if self.training and any(self.label_head.phrased):
                 phrasing_embeds = self.label_head.embed_phrasings(self.clef)
                 phrasing_logits = self.label_head.similarity_logits(image_embeds, phrasing_embeds)
                 # Names alone as well: a text of one's own that means the same lies where they lie.

@@ -81,7 +81,12 @@ def test_logits_are_of_the_names_and_evaluation_draws_nothing(model, phrased, ex
     torch.testing.assert_close(model(pixel_values).label_embeds, expected)
 
 
-def test_the_loss_has_a_part_for_phrasings_and_names_each_alone(model, pixel_values):
+@pytest.mark.parametrize("both", [False, True])
+def test_sets_with_phrasings_have_a_part_of_the_loss_for_these_and_names_each_alone(
+    both, phrased, expressions, sentence_config, pixel_values
+):
+    classes = expressions | {"phrasing_tokens": [["2 9 3"], ["2 8 3"], ["2 7 3"]]} if both else expressions
+    model = CLEFForImageClassification(sentence_config(label_sets=[phrased, classes]))
     model.eval()  # no dropout in the text tower
     model.label_head.train()
     model.training = True  # of the classifier alone
@@ -95,7 +100,9 @@ def test_the_loss_has_a_part_for_phrasings_and_names_each_alone(model, pixel_val
         scales = model.label_head.scales.exp()
         logits = torch.cat([logits[:, :2] * scales[0], logits[:, 2:] * scales[1]], dim=1) + model.label_head.biases
         terms = -torch.where(labels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log()
-        expected += terms[:, :2].mean() + terms[:, 2:].mean()  # of expressions, too, each by itself
+        expected += terms[:, :2].mean()
+        if both:
+            expected += terms[:, 2:].mean()  # of expressions, too, each by itself
     torch.testing.assert_close(output.image_phrasing_loss, expected)
     torch.testing.assert_close(output.loss, output.image_name_loss + model.config.phrasing_weight * expected)
 
