@@ -55,6 +55,10 @@ class Track:
         self.variance = [(1 - share) * place, (1 - share) * both, speed - push * both]
         self.extent, self.time_s = (box[2:] - box[:2]).tolist(), time_s
 
+    def rest(self, time_s: float) -> None:
+        """As if it were first seen at `time_s`, where it was last: of what it did meanwhile nothing is known."""
+        self.velocity, self.variance, self.time_s = [0.0, 0.0], [PLACE_SD**2, 0.0, SPEED_SD**2], time_s
+
     def _later(self, time_s: float) -> list[float]:
         (place, both, speed), passed = self.variance, time_s - self.time_s
         return [
@@ -70,9 +74,11 @@ class FaceTracker:
     Every known face is expected where its velocity takes it (`Track`). Faces found and faces known are paired so that
     the sum of generalised intersections over unions (Rezatofighi et al. 2019) of found and expected boxes is largest
     (Hungarian method), among pairs that lie near enough to each other and do not differ too much in size. A face that
-    is out of sight for longer than `max_gap` seconds and comes back gets a new number; numbers are not used again.
-    Looks are not compared: two people who change places while both are hidden change numbers, and a cut between
-    cameras is not seen.
+    is out of sight for longer than `max_gap` seconds and comes back gets a new number; numbers are not used again. One
+    that the frame before shows is not out of sight, however long ago that was, as where a frame a minute is taken: it
+    is looked for around its place, as far as a face may come within `max_gap`. Looks are not compared: two people who
+    change places while both are hidden, or between two such frames, change numbers, and a cut between cameras is not
+    seen.
 
     The same faces and times give the same numbers, after `load_state_dict` too.
 
@@ -107,10 +113,15 @@ class FaceTracker:
         boxes = np.array([face.box for face in faces], dtype=np.float64).reshape(-1, 4)
         if not np.isfinite(time_s) or not np.isfinite(boxes).all():
             raise ValueError(f"got faces {boxes.tolist()} at {time_s} s; expected finite numbers")
-        time_s = float(time_s) if self._time_s is None else max(float(time_s), self._time_s)
+        before = self._time_s
+        time_s = float(time_s) if before is None else max(float(time_s), before)
         self._time_s = time_s
         # Times are multiples of a clock's ticks: a gap of just `max_gap` must not depend on their rounding.
-        self._tracks = [track for track in self._tracks if time_s - track.time_s <= self.max_gap + 1e-6]
+        oldest = time_s - self.max_gap - 1e-6
+        self._tracks = [track for track in self._tracks if track.time_s >= oldest or track.time_s == before]
+        for track in self._tracks:
+            if track.time_s < oldest:
+                track.rest(time_s - self.max_gap)
         ids: list[int | None] = [None] * len(boxes)
         costs = self._costs(boxes, time_s)
         for row, column in zip(*linear_sum_assignment(costs), strict=True):

@@ -78,6 +78,20 @@ def test_max_gap_is_in_seconds_whatever_the_frame_rate():
     assert len(numbers(follow([path], uneven)[0])) == 1
 
 
+@pytest.mark.parametrize("step", [30 * 1001 / 30_000, 10.0, 3600.0])
+def test_however_seldom_a_frame_is_taken_faces_near_their_place_keep_their_numbers(step):
+    times = np.arange(12) * step
+    shifted = lambda t: (300 + 40 * (round(t / step) % 2), 200)  # noqa: E731
+    ids = follow([lambda t: (100, 200), shifted], times, noise=2)
+    assert [len(numbers(path)) for path in ids] == [1, 1]
+    # A frame without the face, and it is out of sight for longer than `max_gap`.
+    ids = follow([lambda t: None if t == times[4] else (100, 200)], times)
+    assert len(numbers(ids[0])) == 2
+    # However long ago, a face comes no farther than it may within `max_gap`.
+    ids = follow([lambda t: (100 + 600 * (t == times[4]), 200)], times)
+    assert numbers(ids[0]) == [0, 1, 2]
+
+
 def test_who_comes_gets_a_new_number_and_who_left_never_gives_theirs_away():
     def until(t):
         return (100, 200) if t < 1 else None
@@ -121,8 +135,9 @@ def test_no_faces_and_no_frames_are_fine():
 
 def test_times_that_go_back_count_as_the_last():
     tracker = FaceTracker()
-    ids = [tracker.update([face(100 + 2 * i, 100)], t) for i, t in enumerate((0.0, 0.04, 0.02, 0.02, 0.08, 5.0))]
-    assert ids == [[0], [0], [0], [0], [0], [1]]
+    ids = [tracker.update([face(100 + 2 * i, 100)], t) for i, t in enumerate((0.0, 0.04, 0.02, 0.02, 0.08))]
+    assert ids == [[0], [0], [0], [0], [0]]
+    assert tracker.update([], 0.1) == [] and tracker.update([face(108, 100)], 1.09) == [1]
 
 
 def test_it_goes_on_from_its_state_as_if_never_stopped():
