@@ -17,7 +17,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from analysis.decode import Span, count_frames
-from analysis.journal import Journal, ResumeError
+from analysis.journal import Journal
 from analysis.model import FaceClassifier, load_classifier
 from analysis.onnx_faces import OnnxYuNetDetector
 from analysis.pipeline import DONE, FAILED, INCOMPLETE, Batch, Cursor, Pipeline, SourceReport
@@ -28,6 +28,7 @@ from analysis.writers import rows_of, table_format
 from processing.face_detection_clef import FaceDetector, YuNetDetector, find_detector
 
 FORMAT = "clef-analysis-1"
+CHANGED = "it has changed since it was analysed, its rows have not; write a new table, or begin anew (--overwrite)"
 PACKAGES = ("clef-faces", "torch", "transformers", "numpy", "pillow", "av", "opencv-python-headless", "pyarrow")
 
 
@@ -199,7 +200,7 @@ class Outcome:
 
     done, incomplete, failed: how many sources of this run. skipped: how many an earlier run had finished. frames,
     frames_with_face, faces: of this run. rows: in the table, those of earlier runs too. seconds: this run took.
-    problems: what went wrong, and where; of sources of an earlier run, what is missing of them.
+    problems: what went wrong, and where; of sources of an earlier run, what is missing of them, or that they changed.
     """
 
     done: int = 0
@@ -221,14 +222,15 @@ def analyze_to_file(
 
     Args:
         output: .parquet, .csv, .jsonl or .ndjson.
-        resume: go on where an earlier run was killed, skip what is finished, and add what is new.
+        resume: go on where an earlier run was killed, skip what is finished, and add what is new. Of a source that
+            has changed since, or that is left out now, the rows that are there stay, and `Outcome.problems` says so.
         overwrite: throw away what lies there.
         progress: show frames a second and the time left on stderr.
 
     Raises:
         FileExistsError: `output` or an unfinished run is there, and neither `resume` nor `overwrite` is given; or
             another process writes the same output.
-        ValueError: another suffix. ResumeError: other settings than before, or sources that have changed since.
+        ValueError: another suffix. ResumeError: other settings than before.
         OSError: the output cannot be written, as on a full disk; what was written before can be resumed.
     """
     output = Path(output)
@@ -236,9 +238,11 @@ def analyze_to_file(
     began = time.monotonic()
     schema = table_schema(analysis.columns, {b"clef": json.dumps(analysis.metadata, ensure_ascii=False).encode()})
     with Journal(output, schema, analysis.metadata, _agreement, resume, overwrite) as journal:
-        _end_recording(journal)
-        pending, skipped = _pending(analysis.found.sources, journal)
-        outcome = Outcome(skipped=skipped, problems=[*analysis.found.problems, *_earlier_problems(analysis, journal)])
+        sources = analysis.found.sources
+        left_out = _end_half_done(sources, journal)
+        pending = _pending(sources, journal)
+        problems = [*analysis.found.problems, *left_out, *_earlier_problems(sources, journal)]
+        outcome = Outcome(skipped=len(sources) - len(pending), problems=problems)
         pipeline = analysis.start(pending, journal.cursor)
         bar = _progress_bar(pending, analysis.span, journal.cursor, progress)
         try:
@@ -281,49 +285,47 @@ def _write_batches(analysis: Analysis, pipeline: Pipeline, journal: Journal, out
             bar.set_postfix_str(f"{outcome.faces} faces, {batch.frames[-1].source[-40:]}", refresh=False)
 
 
-def _end_recording(journal: Journal) -> None:
-    """A camera cannot go back to where a run was killed: what it gave until then is all of it."""
-    if journal.cursor is not None and journal.cursor.report.kind == CAMERA:
-        report = replace(journal.cursor.report, status=INCOMPLETE, problem="the recording was broken off")
-        journal.add(journal.schema.empty_table(), [report], None)
-        journal.flush()
+def _end_half_done(sources: Sequence[Source], journal: Journal) -> list[Problem]:
+    """Ends the source within which an earlier run stopped, where it cannot go on: what there is until then is all of
+    it. Returns what is to be said of one that is not among `sources`."""
+    if journal.cursor is None:
+        return []
+    before = journal.cursor.report
+    source = next((source for source in sources if source.name == before.source), None)
+    if before.kind == CAMERA:  # which cannot go back
+        problem = "the recording was broken off"
+    elif source is None or _changed(source, before):
+        problem = "the run was broken off within it"
+    else:
+        return []
+    journal.add(journal.schema.empty_table(), [replace(before, status=INCOMPLETE, problem=problem)], None)
+    journal.flush()
+    return [Problem(before.source, f"{problem}, and it is not among the inputs now")] if source is None else []
 
 
-def _pending(sources: Sequence[Source], journal: Journal) -> tuple[list[Source], int]:
-    """The sources that are still to be analysed, a half-done one first, and how many are not."""
-    pending, skipped = [], 0
+def _pending(sources: Sequence[Source], journal: Journal) -> list[Source]:
+    """The sources that are still to be analysed, a half-done one first."""
+    half = journal.cursor.report.source if journal.cursor is not None else None
+    return sorted((source for source in sources if source.name not in journal.done), key=lambda one: one.name != half)
+
+
+def _earlier_problems(sources: Sequence[Source], journal: Journal) -> list[Problem]:
+    """What is to be said of sources whose rows an earlier run wrote: that they have changed since, and again what of
+    them could not be read."""
+    problems = []
     for source in sources:
-        before = journal.done.get(source.name)
-        if before is None:
-            pending.append(source)
+        report = journal.done.get(source.name)
+        if report is None:
             continue
-        _refuse_changed(source, before)
-        skipped += 1
-    if journal.cursor is not None:
-        report = journal.cursor.report
-        half = [source for source in pending if source.name == report.source]
-        if not half:
-            raise ResumeError(
-                f"the unfinished run stopped within {report.source!r}, which is not among the inputs; give it too, or "
-                "begin anew (--overwrite)."
-            )
-        _refuse_changed(half[0], report)
-        pending = half + [source for source in pending if source is not half[0]]
-    return pending, skipped
+        known = [report.problem] if report.problem else []
+        known += [CHANGED] if _changed(source, report) else []
+        if known:
+            problems.append(Problem(source.name, "; ".join(known)))
+    return problems
 
 
-def _earlier_problems(analysis: Analysis, journal: Journal) -> list[Problem]:
-    """Of sources that an earlier run could read in part only: their rows are in the table, so it is said again."""
-    reports = [journal.done.get(source.name) for source in analysis.found.sources]
-    return [Problem(report.source, report.problem) for report in reports if report is not None and report.problem]
-
-
-def _refuse_changed(source: Source, before: SourceReport) -> None:
-    if source.kind != CAMERA and source.fingerprint() != before.fingerprint:
-        raise ResumeError(
-            f"{source.name!r} has changed since it was analysed; its old rows would stand beside new ones. Begin anew "
-            "(--overwrite)."
-        )
+def _changed(source: Source, before: SourceReport) -> bool:
+    return source.kind != CAMERA and source.fingerprint() != before.fingerprint
 
 
 def _agreement(metadata: dict) -> dict[str, Any]:

@@ -259,26 +259,53 @@ def test_a_run_goes_on_with_the_same_settings_only(run, sources, tmp_path, many_
         analyze_to_file(run(sources, **options), path, resume=True)
 
 
-def test_sources_that_changed_or_are_no_longer_given(run, sources, tmp_path, many_parts, monkeypatch):
-    path = tmp_path / "t.parquet"
-    with monkeypatch.context() as patch:
-        kill_after(patch, "add", 3)  # within a/clip.mp4
-        with pytest.raises(Killed):
-            analyze_to_file(run(sources / "a"), path)
-    with pytest.raises(ResumeError, match="is not among the inputs"):
-        analyze_to_file(run(sources / "b"), path, resume=True)
-    clip = sources / "a" / "clip.mp4"
-    os.utime(clip, (1, 1))
-    with pytest.raises(ResumeError, match="has changed since"):
-        analyze_to_file(run(sources / "a"), path, resume=True)
-    (tmp_path / "t.parquet.json").unlink(missing_ok=True)
-    analyze_to_file(run(sources / "a"), path, overwrite=True)
+def reports(path):
+    return {
+        os.path.relpath(source["source"], path.parent / "sources"): (source["status"], source["problem"])
+        for source in json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))["sources"]
+    }
+
+
+def test_a_file_that_changed_keeps_its_rows_and_holds_up_no_other(run, sources, tmp_path):
+    path, clip = tmp_path / "t.parquet", sources / "a" / "clip.mp4"
+    analyze_to_file(run(sources / "a"), path)
+    before = pq.read_table(path)
     os.utime(clip, (2, 2))
-    with pytest.raises(ResumeError, match="has changed since"):
-        analyze_to_file(run(sources / "a"), path, resume=True)
+    outcome = analyze_to_file(run([sources / "a", sources / "b"]), path, resume=True)
+    assert (outcome.done, outcome.skipped) == (1, 1)
+    (problem,) = outcome.problems
+    assert problem.source == str(clip) and "has changed since it was analysed" in problem.message
+    after = pq.read_table(path)
+    assert after.slice(0, len(before)).equals(before) and len(after) == outcome.rows > len(before)
+    assert reports(path) == {"a/clip.mp4": ("done", None), "b/clip.mp4": ("done", None)}
+    assert analyze_to_file(run(sources / "a"), path, resume=True).problems == outcome.problems
     (tmp_path / "t.parquet.json").unlink()
     with pytest.raises(ResumeError, match="without t.parquet.json"):
         analyze_to_file(run(sources / "a"), path, resume=True)
+
+
+@pytest.mark.parametrize("what", ["changed", "left out"])
+def test_a_half_done_file_that_cannot_go_on_is_ended_and_holds_up_no_other(
+    run, sources, tmp_path, many_parts, monkeypatch, what
+):
+    path, clip = tmp_path / "t.parquet", sources / "a" / "clip.mp4"
+    with monkeypatch.context() as patch:
+        kill_after(patch, "add", 3)  # within it
+        with pytest.raises(Killed):
+            analyze_to_file(run(sources / "a"), path)
+    os.utime(clip, (1, 1))
+    inputs = [sources / "a", sources / "b"] if what == "changed" else [sources / "b"]
+    outcome = analyze_to_file(run(inputs), path, resume=True)
+    assert (outcome.done, outcome.skipped) == (1, len(inputs) - 1)
+    (problem,) = outcome.problems
+    assert problem.source == str(clip) and "broken off within it" in problem.message
+    assert ("has changed" if what == "changed" else "not among the inputs") in problem.message
+    assert reports(path) == {
+        "a/clip.mp4": ("incomplete", "the run was broken off within it"),
+        "b/clip.mp4": ("done", None),
+    }
+    rows = [row["source"] for row in pq.read_table(path).select(["source"]).to_pylist()]
+    assert rows == sorted(rows) and 0 < rows.count(str(clip)) < len(rows) == outcome.rows
 
 
 def test_a_full_disk_leaves_what_was_written(run, sources, tmp_path, many_parts, monkeypatch):
