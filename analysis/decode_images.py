@@ -14,10 +14,15 @@ WITH_PAGES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
 # What Pillow raises for files that are broken in one way or another.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis")
+NEEDS_HEIF = "needs pillow-heif: pip install pillow-heif, or save it as JPEG"
+
 
 def read_image(path: Path) -> Iterator[Frame]:
     """The picture of a file: its EXIF orientation applied, greyscale, CMYK, palette and 16 bits a channel brought to
     8-bit RGB, transparency laid over white.
+
+    HEIC is read where pillow-heif is installed, which Pillow alone does not know.
 
     Animated GIF, WebP, PNG and AVIF give all of their frames, with times from the durations in the file, and the pages
     of a TIFF come as frames without times.
@@ -26,6 +31,8 @@ def read_image(path: Path) -> Iterator[Frame]:
         SourceError: no image, a broken one (after what could be read of it), or one above the size limit.
     """
     number = 0
+    if is_heif(path) and not reads_heif():
+        raise SourceError(f"a HEIC picture {NEEDS_HEIF}")
     try:
         with Image.open(path) as file:
             refuse_too_large(*file.size)
@@ -44,6 +51,28 @@ def read_image(path: Path) -> Iterator[Frame]:
     except BROKEN as error:
         where = f"cannot be read beyond frame {number}" if number else "cannot be read as an image"
         raise SourceError(f"{where}: {_reason(error, path)}") from error
+
+
+def is_heif(path: Path) -> bool:
+    """Whether a file is a HEIC picture, such as iPhones take, by its content. To FFmpeg it is a video, and the first
+    tile of the picture all of it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    return head[4:8] == b"ftyp" and any(brands[at : at + 4] in HEIF_BRANDS for at in range(0, len(brands), 4))
+
+
+def reads_heif() -> bool:
+    """Whether there is pillow-heif; if so, Pillow reads HEIC from now on."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _reason(error: BaseException, path: Path) -> str:

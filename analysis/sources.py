@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.decode_images import NEEDS_HEIF, is_heif, reads_heif
+
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .gif .webp .tif .tiff .avif .ppm .pgm .pbm .pnm".split()
 )
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .asf .flv .3gp .3g2 .ogv .mxf .vob .y4m".split()
 )
+HEIF_SUFFIXES = frozenset(".heic .heif .hif".split())
 LIST_SUFFIX = ".txt"
 IMAGE, VIDEO, CAMERA = "image", "video", "camera"
 NO_FILE = "is a pipe, socket or device, no file; copy it to a file first"
@@ -56,8 +59,8 @@ class Problem:
 @dataclass
 class FoundSources:
     """`sources` in the order of the inputs, each file once; inputs that came to nothing (`problems`); files of folders
-    that are neither images nor videos, counted by suffix (`ignored`); and how often a file was named again
-    (`repeated`)."""
+    that are neither images nor videos, or HEIC without what reads it, counted by suffix (`ignored`); and how often a
+    file was named again (`repeated`)."""
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -70,7 +73,8 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
 
     Args:
         inputs: one or several of
-            - an image or video file, told by its suffix, and by its content where the suffix says nothing;
+            - an image or video file, told by its suffix, and by its content where the suffix says nothing; HEIC counts
+              as an image, and is read where pillow-heif is installed;
             - a folder, searched with its subfolders in alphabetical order; hidden files are passed over;
             - a glob such as "takes/**/*.mp4", for shells that leave it as it is;
             - a text file (.txt) with one of these a line, relative to the file's folder; blank lines and lines that
@@ -141,10 +145,13 @@ def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
             path = Path(place, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            suffix = path.suffix.lower()
+            if suffix in HEIF_SUFFIXES and not reads_heif():
+                found.ignored[f"{suffix} ({NEEDS_HEIF})"] += 1
+            elif suffix in IMAGE_SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES:
                 _add_file(path, found, seen)
             else:
-                found.ignored[path.suffix.lower() or "no suffix"] += 1
+                found.ignored[suffix or "no suffix"] += 1
     if len(found.sources) + found.repeated == before:
         found.problems.append(Problem(shown(folder), "the folder holds no image and no video"))
 
@@ -185,8 +192,10 @@ def is_no_file(path: Path) -> bool:
 
 def _kind(path: Path) -> str:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
-        return IMAGE if suffix in IMAGE_SUFFIXES else VIDEO
+    if suffix in VIDEO_SUFFIXES:
+        return VIDEO
+    if suffix in IMAGE_SUFFIXES | HEIF_SUFFIXES or is_heif(path):
+        return IMAGE
     from PIL import Image
 
     try:

@@ -1,12 +1,15 @@
 """Image files of every kind."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from analysis.decode import SourceError, Span, count_frames, read_frames
 from analysis.frames import LARGEST_PICTURE
-from analysis.sources import IMAGE, Source
+from analysis.sources import IMAGE, Source, describe_ignored, find_sources
 
 
 def source(path):
@@ -102,3 +105,46 @@ def test_what_is_no_image_is_refused_in_words(tmp_path, corner):
         read(tmp_path / "cut.jpg")
     with pytest.raises(SourceError, match="No such file"):
         read(tmp_path / "gone.jpg")
+
+
+@pytest.fixture
+def heic(tmp_path, corner):
+    """A folder with two files that say they are HEIC, one with no suffix; within they are AVIF, which Pillow can write
+    and FFmpeg takes for a video, too."""
+    if not features.check("avif"):
+        pytest.skip("needs a Pillow with AVIF")
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    Image.fromarray(corner).save(tmp_path / "a.avif", quality=100)
+    content = (tmp_path / "a.avif").read_bytes().replace(b"ftypavif", b"ftypheic", 1)
+    for name in ("IMG_0001.HEIC", "IMG_0001"):
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_heic_is_no_video_and_is_refused_without_what_reads_it(heic, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("IMG_0001.HEIC", "IMG_0001"):
+        (found,) = find_sources(heic / name).sources
+        assert found.kind == IMAGE
+        with pytest.raises(SourceError, match="HEIC picture needs pillow-heif: pip install pillow-heif"):
+            next(read_frames(found))
+    found = find_sources(heic)
+    assert not found.sources and "1 .heic (needs pillow-heif: pip install" in describe_ignored(found.ignored)
+
+
+def test_heic_is_read_with_pillow_heif(heic, corner, monkeypatch):
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    stand_in = ModuleType("pillow_heif")
+    of_heic = lambda head: head[4:12] == b"ftypheic"  # noqa: E731
+    stand_in.register_heif_opener = lambda: Image.register_open("HEIF", AvifImageFile, of_heic)
+    monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    (found,) = find_sources(heic).sources
+    assert found.name.endswith("IMG_0001.HEIC")
+    for one in (found, *find_sources(heic / "IMG_0001").sources):
+        (frame,) = read_frames(one)
+        assert frame.time_s is None and frame.image.shape == corner.shape
+        np.testing.assert_allclose(frame.image[[0, 7], [0, 11]].mean(axis=1), [255, 40], atol=12)
