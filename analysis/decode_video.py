@@ -45,7 +45,8 @@ def read_video(path: Path, span: Span, first: int = 0) -> Iterator[Frame]:
             number += 1
         else:
             if number and time_s is not None:
-                damage.missing = _missing_seconds(stream, time_s + length)
+                end = _header_clock(stream)[1]
+                damage.missing = 0.0 if end is None else end - time_s - length
         damage.report(number)
         if not taken:
             ends = "its end" if span.stop is None else f"{span.stop:g} s"
@@ -61,7 +62,8 @@ def expected_frames(path: Path, span: Span) -> int | None:
         with _opened(av, path) as container:
             stream = _video_stream(container, av)
             rate = stream.average_rate or stream.guessed_rate
-            seconds = _stream_seconds(stream)
+            begin, end = _header_clock(stream)
+            seconds = None if end is None else max(0.0, end - begin)
             if seconds is None and container.duration is not None:
                 seconds = container.duration / 1_000_000
             frames = stream.frames or (round(seconds * rate) if seconds is not None and rate else None)
@@ -141,23 +143,17 @@ def _picture(frame, aspect) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
-def _missing_seconds(stream, end: float) -> float:
-    seconds = _stream_seconds(stream)
-    if seconds is None:
-        return 0.0
+def _header_clock(stream) -> tuple[float, float | None]:
+    """When the video stream begins and ends, by the header; None where it does not say. The container's own length may
+    be its sound's."""
     begin = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-    return begin + seconds - end
-
-
-def _stream_seconds(stream) -> float | None:
-    """Length of the video stream by the header; that of the whole container may be its sound's."""
     if stream.duration is not None and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    try:  # Matroska writes "00:01:02.500000000"
+        return begin, begin + float(stream.duration * stream.time_base)
+    try:  # Matroska has "00:01:02.500000000" for when it ends (mkvmerge: how long it lasts, which is never later)
         hours, minutes, seconds = (float(part) for part in stream.metadata["DURATION"].split(":"))
     except (KeyError, ValueError):
-        return None
-    return hours * 3600 + minutes * 60 + seconds
+        return begin, None
+    return begin, hours * 3600 + minutes * 60 + seconds
 
 
 def _opened(av, path: Path):

@@ -154,6 +154,15 @@ def test_a_video_that_was_cut_off_gives_what_it_has_and_says_so(tmp_path, make_v
     assert 15 < len(frames) < 45 and "are missing" in message
 
 
+def test_a_video_that_begins_late_is_whole(tmp_path, make_video):
+    ticks = [270_000 + 3600 * number for number in range(30)]
+    for name in ("a.mkv", "a.mp4"):
+        path = make_video(tmp_path / name, greys(30), ticks=ticks)
+        frames = read(path)
+        assert (len(frames), frames[0].time_s) == (30, 3.0)
+        assert count_frames(source(path), Span()) == 30
+
+
 def test_a_hole_in_a_video_is_reported_and_the_rest_is_read(tmp_path, make_video):
     whole = bytearray(make_video(tmp_path / "a.mp4", noise(60), options={"movflags": "faststart"}).read_bytes())
     middle = len(whole) // 2
