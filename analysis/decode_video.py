@@ -29,12 +29,14 @@ def read_video(path: Path, span: Span, first: int = 0) -> Iterator[Frame]:
         stream.thread_type = "AUTO"
         damage = _Damage()
         number = taken = 0
-        time_s = length = None
+        began = time_s = length = None
+        end = _header_clock(stream)[1]
         for frame, ticks in _decoded(container, stream, damage, av):
             time_s = None if ticks is None else float(ticks * frame.time_base)
             length = float(frame.duration * frame.time_base) if frame.duration else 0.0
             if time_s is None and (span.start is not None or span.stop is not None):
                 raise SourceError("the container holds no times, so no part of it can be chosen; leave out from and to")
+            began = time_s if began is None else began
             if span.stop is not None and time_s >= span.stop:
                 break
             damage.frames += bool(frame.is_corrupt)
@@ -45,14 +47,11 @@ def read_video(path: Path, span: Span, first: int = 0) -> Iterator[Frame]:
             number += 1
         else:
             if number and time_s is not None:
-                end = _header_clock(stream)[1]
                 damage.missing = 0.0 if end is None else end - time_s - length
+                end = time_s + length
         damage.report(number)
         if not taken:
-            ends = "its end" if span.stop is None else f"{span.stop:g} s"
-            partial = number and (span.start is not None or span.stop is not None)
-            where = f" from {span.start or 0:g} s to {ends}" if partial else ""
-            raise SourceError(f"the video holds no frame{where}")
+            raise SourceError(f"the video holds no frame{_where(span, began, end)}")
 
 
 def expected_frames(path: Path, span: Span) -> int | None:
@@ -70,8 +69,9 @@ def expected_frames(path: Path, span: Span) -> int | None:
     except SourceError:
         return None
     if frames and rate and (span.start is not None or span.stop is not None):
-        begin, end = (span.start or 0) * rate, frames if span.stop is None else min(frames, span.stop * rate)
-        frames = max(0, round(end - begin))
+        first = 0 if span.start is None else max(0, (span.start - begin) * rate)
+        last = frames if span.stop is None else min(frames, (span.stop - begin) * rate)
+        frames = max(0, round(last - first))
     return None if frames is None else -(-frames // span.every)
 
 
@@ -141,6 +141,16 @@ def _picture(frame, aspect) -> np.ndarray:
         picture = frame.to_ndarray(format="rgb24", **size)
     turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _where(span: Span, began: float | None, end: float | None) -> str:
+    """The span, if one was asked for, and which times there are instead."""
+    if span.start is None and span.stop is None:
+        return ""
+    where = f" from {span.start or 0:g} s to {'its end' if span.stop is None else f'{span.stop:g} s'}"
+    if began is None:
+        return where
+    return f"{where}; its clock runs from {began:.2f} s{'' if end is None else f' to {end:.2f} s'}"
 
 
 def _header_clock(stream) -> tuple[float, float | None]:

@@ -151,7 +151,8 @@ def analyze(
         model: folder or Hub id of a CLEF checkpoint; default: the one that ships with the project.
         labels: instead of the checkpoint's own labels these words; see `analysis.model.load_classifier`.
         every: of every source take frames 0, every, 2·every, …
-        start, stop: take the part of videos from `start` to before `stop`, in seconds by the container's clock.
+        start, stop: take the part of videos from `start` to before `stop`, in seconds by the container's clock, as in
+            the column `time_s`: recordings may begin at another time than 0.
         max_faces: at most so many a frame, the largest.
         detector: "auto", "yunet", "haar", the path of a YuNet model (.onnx), or a detector of your own, which is then
             used by one thread.

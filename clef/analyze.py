@@ -48,7 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
 
     frames = parser.add_argument_group("which frames and faces")
     frames.add_argument("--every", type=_at_least_one, default=1, metavar="N", help="take every Nth frame (default: 1)")
-    frames.add_argument("--from", dest="start", type=_seconds, metavar="TIME", help="begin videos at 12.5 or 1:02:30")
+    frames.add_argument(
+        "--from",
+        dest="start",
+        type=_seconds,
+        metavar="TIME",
+        help="begin videos at 12.5 or 1:02:30 of their own clock, which the column time_s shows",
+    )
     frames.add_argument("--to", dest="stop", type=_seconds, metavar="TIME", help="end videos before this time")
     frames.add_argument("--max-faces", type=_at_least_one, metavar="N", help="the N largest faces of a frame")
 

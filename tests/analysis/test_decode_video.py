@@ -88,6 +88,24 @@ def test_a_part_and_every_nth_frame_keep_their_numbers(tmp_path, make_video):
     assert read(path, first=30) == []  # a resumed run that has them all
 
 
+def test_a_part_is_by_the_recordings_own_clock_wherever_it_begins(tmp_path, make_video):
+    ticks = [9_009_000 + 3600 * number for number in range(30)]  # from 100.1 s, as where one file follows another
+    path = make_video(tmp_path / "a.mkv", greys(30), ticks=ticks)
+    for span, first, count in (
+        ({"start": 100.5}, 10, 20),
+        ({"stop": 100.5}, 0, 10),
+        ({"start": 5.0, "stop": 100.9}, 0, 20),
+    ):
+        frames = read(path, **span)
+        assert [frame.index for frame in frames] == list(range(first, first + count))
+        assert frames[0].time_s == pytest.approx(100.1 + first / 25)
+        assert count_frames(source(path), Span(**span)) == count
+    for span, said in (({"start": 10.0, "stop": 20.0}, "10 s to 20 s"), ({"start": 105.0}, "105 s to its end")):
+        with pytest.raises(SourceError, match=f"no frame from {said}; its clock runs from 100.10 s to 101.30 s"):
+            read(path, **span)
+        assert count_frames(source(path), Span(**span)) == 0
+
+
 @pytest.mark.parametrize("options", [{"every": 0}, {"start": 2.0, "stop": 2.0}, {"stop": 0.0}])
 def test_a_span_that_holds_nothing_is_refused(options):
     with pytest.raises(ValueError, match="expected"):
