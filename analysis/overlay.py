@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.decode import read_frames
 from analysis.frames import Frame, SourceError, Span
-from analysis.outputs import FileNames, written_whole
+from analysis.outputs import file_stems, written_whole
 from analysis.overlay_drawing import FrameArtist
 from analysis.pipeline import NOMINAL_RATE
 from analysis.reading import TableAbout, read_about, read_batches, read_frames_of_sources
@@ -42,8 +42,8 @@ def draw_overlays(table: str | Path, sources: list[Source], output: str | Path) 
     Args:
         table: rows of these sources, in any order of sources.
         sources: as they were analysed.
-        output: a folder, in which each source's file has its stem; or the file for the only source: .mp4, or .png for
-            a picture.
+        output: a folder, in which each source's file has its stem (see `analysis.outputs.file_stems`); or the file for
+            the only source: .mp4, or .png for a picture.
 
     Raises:
         ValueError: several sources and one file, or a suffix that does not fit the source.
@@ -52,9 +52,8 @@ def draw_overlays(table: str | Path, sources: list[Source], output: str | Path) 
     table, output = Path(table), Path(output)
     check_overlay_path(output, sources)
     about, named = read_about(table), {source.name: source for source in sources}
-    names, made = FileNames(), Overlays()
-    beside = _most_faces(table, about)
-    stems = {source.name: names.stem(source.name) for source in sources}
+    made, beside = Overlays(), _most_faces(table, about)
+    stems = file_stems(beside)
     for name, frames in read_frames_of_sources(table, about):
         source = named.pop(name, None)
         if source is None:

@@ -114,6 +114,11 @@ def read_batches(path: Path, about: TableAbout, columns: Sequence[str] | None = 
                 yield pa.Table.from_pylist(rows, schema=schema)
 
 
+def read_source_names(path: Path, about: TableAbout) -> set[str]:
+    """Of all rows; the rest of the table is not kept."""
+    return {name for batch in read_batches(path, about, ["source"]) for name in batch["source"].to_pylist()}
+
+
 def read_sources(path: Path, about: TableAbout) -> Iterator[SourceRows]:
     """One source after the other; memory goes with the rows of the longest, about 5 bytes a row and label.
 
@@ -227,5 +232,6 @@ __all__ = [
     "read_about",
     "read_batches",
     "read_frames_of_sources",
+    "read_source_names",
     "read_sources",
 ]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.outputs import FileNames, written_whole
-from analysis.reading import SourceRows, TableAbout, frame_seconds, read_about, read_sources
+from analysis.outputs import file_stems, written_whole
+from analysis.reading import SourceRows, TableAbout, frame_seconds, read_about, read_source_names, read_sources
 
 SHORTEST_TRACK = 0.5  # seconds; what is seen for less has nothing to show over time
 MOST_BINS = 1200  # columns of a picture: more frames share them
@@ -62,8 +62,8 @@ class Timeline:
 
 
 def plot_timelines(table: str | Path, folder: str | Path) -> Timelines:
-    """Draws a PNG for every source and track of a table that `clef analyze` wrote: `STEM-trackN.png`, with a number
-    before the track where several sources have the same stem.
+    """Draws a PNG for every source and track of a table that `clef analyze` wrote: `STEM-trackN.png`, the stem as
+    `analysis.outputs.file_stems` tells sources apart.
 
     Raises:
         ImportError: matplotlib is missing. FileNotFoundError, ValueError: see `analysis.reading`. OSError: a picture
@@ -73,17 +73,16 @@ def plot_timelines(table: str | Path, folder: str | Path) -> Timelines:
     about = read_about(Path(table))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    made, names = Timelines(), FileNames()
+    made, stems = Timelines(), file_stems(read_source_names(Path(table), about))
     for rows in read_sources(Path(table), about):
         if np.isnan(rows.time_s).any() or len(np.unique(rows.frame)) < 2:
             made.untimed += 1
             continue
-        stem = names.stem(rows.source)
         for timeline in timelines_of(rows, about):
             if timeline is None:
                 made.short += 1
                 continue
-            path = folder / f"{stem}-track{timeline.track}.png"
+            path = folder / f"{stems[rows.source]}-track{timeline.track}.png"
             with written_whole(path) as temporary:
                 draw_timeline(timeline).savefig(temporary, format="png")
             made.files.append(path)

@@ -60,11 +60,9 @@ def problem_with(arguments: argparse.Namespace, sources: list) -> str | None:
 
 def _made_before(arguments: argparse.Namespace, sources: list) -> Path | None:
     """A file in the folders of overlays or timelines that would be replaced."""
-    from analysis.outputs import FileNames
+    from analysis.outputs import file_stems
 
-    names = FileNames()
-    for source in sources:
-        stem = names.stem(source.name)
+    for stem in file_stems(source.name for source in sources).values():
         found = []
         if arguments.overlay is not None and arguments.overlay.is_dir():
             found += [path for suffix in (".mp4", ".png") if (path := arguments.overlay / f"{stem}{suffix}").exists()]

@@ -19,6 +19,7 @@ from analysis.overlay import draw_overlays
 from analysis.overlay_drawing import GROUND, LEAST_HEIGHT, TRACK_COLOURS, FrameArtist
 from analysis.reading import read_about, read_frames_of_sources
 from analysis.sources import CAMERA, Source, find_sources
+from analysis.timeline import plot_timelines
 
 
 @pytest.fixture
@@ -86,13 +87,25 @@ def test_a_folder_for_several_inputs_with_names_that_stay_apart(
     inputs = [tmp_path / name for name in ("a", "b", "photo.jpg", "moving.gif", "scan.tif", "broken.jpg")]
     table, sources = analysed(*inputs)
     made = draw_overlays(table, sources, tmp_path / "drawn")
-    names = ["take one.mp4", "take one-2.mp4", "photo.png", "moving.mp4", "scan.png", "scan-page2.png"]
+    names = ["a-take one.mp4", "b-take one.mp4", "photo.png", "moving.mp4", "scan.png", "scan-page2.png"]
     assert [path.name for path in made.files] == names
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == sorted(names)
     assert made.without_rows == [str(tmp_path / "broken.jpg")]
     assert [time for time, _ in frames_of(tmp_path / "drawn" / "moving.mp4")] == pytest.approx([0, 0.2])
     with Image.open(tmp_path / "drawn" / "photo.png") as picture:
         assert picture.height == LEAST_HEIGHT
+
+
+def test_a_source_has_one_name_in_every_folder(tmp_path, analysed, make_video, make_blocks, make_block_picture):
+    pytest.importorskip("matplotlib")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(make_block_picture((20, 20))).save(tmp_path / "a" / "take.png")  # has no timeline
+    make_video(tmp_path / "b" / "take.mp4", make_blocks(3, faces=1), fps=5)
+    table, sources = analysed(tmp_path / "a", tmp_path / "b")
+    drawn = draw_overlays(table, sources, tmp_path / "drawn").files
+    assert [path.name for path in drawn] == ["a-take.png", "b-take.mp4"]
+    assert [path.name for path in plot_timelines(table, tmp_path / "plots").files] == ["b-take-track0.png"]
 
 
 def test_what_cannot_be_drawn_is_said_and_leaves_no_file(tmp_path, analysed, make_block_picture, monkeypatch):

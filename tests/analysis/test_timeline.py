@@ -92,7 +92,7 @@ def test_pictures_of_all_faces_with_names_that_stay_apart(tmp_path, make_table):
     rows += take(source="b/TAKE.mov")
     rows += [face("photo.jpg", 0, None)]
     made = plot_timelines(make_table(tmp_path / "table.parquet", rows), tmp_path / "plots")
-    names = ["take-track0.png", "take-track3.png", "TAKE-2-track0.png"]
+    names = ["a-take-track0.png", "a-take-track3.png", "b-TAKE-track0.png"]
     assert [path.name for path in made.files] == names
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(names)
     assert made.short == 1 and made.untimed == 1
