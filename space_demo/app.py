@@ -8,6 +8,8 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from clef_space.temporary import remove_when_stopped  # isort: skip  before Gradio
+
 try:  # on ZeroGPU, where it wants to come before torch
     import spaces  # noqa: F401
 except ImportError:
@@ -19,7 +21,7 @@ import gradio as gr
 
 from clef_space.about import about_page, read_metrics
 from clef_space.faces_view import faces_page
-from clef_space.limits import UPLOAD_BYTES
+from clef_space.limits import RESULT_SECONDS, UPLOAD_BYTES
 from clef_space.pages import EXAMPLES, endpoints, picture_tab, video_tab, webcam_tab, words_tab
 from clef_space.parts import message, text
 from clef_space.recogniser import Recogniser, default_checkpoint
@@ -38,7 +40,8 @@ COARSE = (
 
 
 def build(service: Service, metrics: dict) -> gr.Blocks:
-    with gr.Blocks(title="CLEF: facial behaviour in words", analytics_enabled=False, delete_cache=(60, 900)) as page:
+    title, cache = "CLEF: facial behaviour in words", (60, RESULT_SECONDS)
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=cache) as page:
         gr.HTML(HEADER)
         if service.recogniser.finds_coarsely:
             gr.HTML(f'<p class="clef-warning" role="note">{text(COARSE)}</p>', elem_id="clef-coarse")
@@ -82,6 +85,8 @@ def launch(page: gr.Blocks, **options):
         button_primary_background_fill_hover_dark="#115e59",
         button_primary_text_color_dark="white",
     )
+    if not options.get("prevent_thread_lock"):  # the process serves until it ends
+        remove_when_stopped()
     return page.launch(
         share=False,
         theme=theme,

@@ -76,8 +76,9 @@ and which expression each of them shows, and how sure that is.</p>
 <h2>What it must not be used for</h2><ul>{forbidden}</ul>
 <h2>What happens to what you send</h2>
 <p>Pictures and videos are worked on in this computer’s memory and sent to nobody. The copy that an upload makes on disk
-is removed {limits.KEPT_SECONDS:.0f} seconds after it was read, and results that you can download after 15 minutes.
-Nothing is kept, counted, or used for training. No fonts and no scripts come from elsewhere.</p>
+is removed {limits.KEPT_SECONDS:.0f} seconds after it was read, results that you can download after
+{limits.RESULT_SECONDS // 60} minutes, and both when this demonstration is stopped. Nothing is kept, counted, or used
+for training. No fonts and no scripts come from elsewhere.</p>
 <h2>Limits</h2>
 <ul><li>pictures: up to {limits.PICTURE_BYTES // limits.MEGABYTE} MB and {limits.PICTURE_PIXELS // 1_000_000} million
 pixels; the {limits.SHOWN_FACES} largest faces are shown;</li>

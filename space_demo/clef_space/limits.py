@@ -24,6 +24,7 @@ WAITING = 16
 # Long enough for a browser to have loaded the preview of what it sent.
 KEPT_SECONDS = float(os.environ.get("CLEF_DEMO_KEPT_SECONDS", "60"))
 REMEMBERED_SECONDS = 600
+RESULT_SECONDS = 900  # files to be downloaded
 
 
 class Refused(Exception):

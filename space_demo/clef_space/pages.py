@@ -1,6 +1,5 @@
 """The tabs of the page."""
 
-import tempfile
 from pathlib import Path
 
 import gradio as gr
@@ -14,8 +13,9 @@ from clef_space.faces_view import faces_page
 from clef_space.limits import Refused, read_words
 from clef_space.live import idle, live_bars
 from clef_space.parts import hint, message, problem
-from clef_space.pictures import forget, forget_later
+from clef_space.pictures import forget
 from clef_space.service import Service
+from clef_space.temporary import result_folder
 from clef_space.timeline_view import timeline
 from clef_space.videos import rows
 
@@ -103,17 +103,14 @@ def video_tab(service: Service) -> None:
         hidden = gr.update(visible=False)
         if path is None:
             return hidden, message(NO_VIDEO), hidden, hidden
-        folder = Path(tempfile.mkdtemp(prefix="clef-"))
-        overlay = folder / "faces.mp4"
         progress(0, desc="Looking at the frames")
         try:
-            frames = service.video(path, overlay, lambda share: progress(share, desc="Looking at the frames"))
+            with result_folder() as folder:
+                overlay = folder / "faces.mp4"
+                frames = service.video(path, overlay, lambda share: progress(share, desc="Looking at the frames"))
+                parquet, table_csv = _tables(rows(service.recogniser, frames), folder)
         except Refused as refused:
-            forget(str(overlay))
             return hidden, problem(str(refused)), hidden, hidden
-        parquet, table_csv = _tables(rows(service.recogniser, frames), folder)
-        for file in (overlay, parquet, table_csv):  # Gradio takes copies into its cache, which it empties itself
-            forget_later(str(file))
         return (
             gr.update(value=str(overlay), visible=True),
             timeline(service.recogniser, frames),

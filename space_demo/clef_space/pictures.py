@@ -4,7 +4,6 @@ import base64
 import binascii
 import io
 import os
-import tempfile
 import threading
 import time
 import warnings
@@ -16,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from clef_space.limits import KEPT_SECONDS, MEGABYTE, PICTURE_BYTES, PICTURE_PIXELS, Refused
+from clef_space.temporary import TEMPORARY
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-TEMPORARY = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
 SHOWN_SIDE = 1024  # of the picture on the page, pixels
 WORKING_SIDE = 2560
 

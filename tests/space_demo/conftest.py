@@ -86,9 +86,10 @@ def space(space_model, yunet_file, tmp_path_factory):
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+    assert not list(served.temporary.rglob("*")), "what was sent outlives the demonstration"
 
 
 class Served:

@@ -1,14 +1,18 @@
 """The demonstration's parts that need neither a server nor a browser."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clef_space import pictures
+from clef_space import pictures, temporary
 from clef_space.about import read_metrics
 from clef_space.labels import Label, anatomical, labels_of
 from clef_space.limits import Deadline, Gate, Refused, read_words
@@ -16,6 +20,8 @@ from clef_space.parts import bar, bars, percent, spotlight
 from clef_space.pictures import decode_data_url, forget, held, read_picture
 from clef_space.recogniser import model_of_card
 from clef_space.videos import Tracks, overlap
+
+SPACE = Path(pictures.__file__).resolve().parents[1]
 
 
 def test_words_are_read_from_lines_commas_and_semicolons():
@@ -99,6 +105,61 @@ def test_files_are_removed_unless_somebody_uses_them_or_they_are_no_uploads(tmp_
     assert upload.exists()
     pictures._forget_if_old(str(upload), -1)
     assert not upload.exists() and not upload.parent.exists() and os.path.isdir(tmp_path / "uploads")
+
+
+def test_results_are_removed_after_a_while(monkeypatch):
+    monkeypatch.setattr(temporary, "RESULT_SECONDS", 0.2)
+    with temporary.result_folder() as folder:
+        (folder / "faces.mp4").write_bytes(b"x")
+    assert folder.is_relative_to(temporary.TEMPORARY) and (folder / "faces.mp4").exists()
+    end = time.monotonic() + 60
+    while folder.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
+def test_a_video_that_fails_in_any_way_leaves_no_picture_of_it(tmp_path):
+    import gradio as gr
+
+    from clef_space.pages import video_tab
+
+    begun = []
+
+    class Service:
+        def video(self, path, overlay, progress):
+            overlay.write_bytes(b"half of it")
+            begun.append(overlay)
+            raise ZeroDivisionError
+
+    with gr.Blocks() as page:
+        video_tab(Service())
+    (show,) = [function.fn for function in page.fns.values() if function.name == "show"]
+    with pytest.raises(ZeroDivisionError):
+        show("clip.mp4", lambda *_, **__: None)
+    assert begun and not begun[0].parent.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_nothing_that_was_sent_outlives_a_process_that_is_stopped(tmp_path, name):
+    if not hasattr(signal, name) or signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        pytest.skip("there is no such signal, or it is ignored here")
+    code = """
+import time
+from clef_space.temporary import TEMPORARY, remove_when_stopped
+remove_when_stopped()
+(TEMPORARY / "faces.mp4").write_bytes(b"x")
+print(TEMPORARY, flush=True)
+time.sleep(60)
+"""
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "there"), "PYTHONPATH": str(SPACE)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        folder = Path(process.stdout.readline().strip())
+        assert (folder / "faces.mp4").exists() and folder.parent == tmp_path / "there"
+        process.send_signal(getattr(signal, name))
+        process.wait(60)
+    assert not list((tmp_path / "there").iterdir())
 
 
 def test_labels_come_from_upper_face_to_lower():
