@@ -173,13 +173,13 @@ class Journal:
                 raise ResumeError(
                     f"{str(self.output)!r} cannot be resumed without {self.sidecar.name}, which says what is in it."
                 )
-            before = json.loads(self.sidecar.read_text())
+            before = json.loads(self.sidecar.read_text(encoding="utf-8"))
             self._check_agreement(before)
             self._remember([SourceReport(**report) for report in before["sources"]])
             self.rows = before["rows"]
         run, parts = self.folder / "run.json", self._part_files()
         if run.exists() and parts:
-            self._check_agreement(json.loads(run.read_text()))
+            self._check_agreement(json.loads(run.read_text(encoding="utf-8")))
         for part in parts:
             with pq.ParquetFile(part) as file:
                 state = file.schema_arrow.metadata

@@ -104,7 +104,7 @@ def measured(function: Callable) -> tuple[float, float]:
 
 def resident_megabytes(name: str) -> float:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise RuntimeError("memory is measured through /proc/self/status: run this on Linux.") from error
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024

@@ -230,7 +230,7 @@ def peak_megabytes(clip: Path, threads: int, backend: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         write_clip(analysis_of(clip, threads, backend), Path(folder) / "table.parquet")
     try:  # on Linux the peak that `getrusage` gives includes that of the process which started this one
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

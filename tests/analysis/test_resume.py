@@ -1,6 +1,7 @@
 """Tables that go on where a run was killed: no row lost, none doubled, the same values."""
 
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -264,6 +265,23 @@ def reports(path):
         os.path.relpath(source["source"], path.parent / "sources"): (source["status"], source["problem"])
         for source in json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))["sources"]
     }
+
+
+def test_names_in_any_script_are_resumed_in_any_locale(run, tmp_path, make_block_picture, many_parts, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")
+    folder = tmp_path / "Zoë 笑顔"
+    folder.mkdir()
+    for number in range(6):
+        Image.fromarray(make_block_picture((10, 10))).save(folder / f"ü{number}.png")
+    with monkeypatch.context() as patch:
+        kill_after(patch, "add", 2)
+        with pytest.raises(Killed):
+            analyze_to_file(run(folder, labels={"Lächeln": "a big smile"}), tmp_path / "t.csv")
+    for skipped in (3, 6):
+        outcome = analyze_to_file(run(folder, labels={"Lächeln": "a big smile"}), tmp_path / "t.csv", resume=True)
+        assert (outcome.skipped, outcome.rows) == (skipped, 6)
 
 
 def test_a_file_that_changed_keeps_its_rows_and_holds_up_no_other(run, sources, tmp_path):
