@@ -75,7 +75,8 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
         inputs: one or several of
             - an image or video file, told by its suffix, and by its content where the suffix says nothing; HEIC counts
               as an image, and is read where pillow-heif is installed;
-            - a folder, searched with its subfolders in alphabetical order; hidden files are passed over;
+            - a folder, searched with its subfolders in alphabetical order, links after the others; hidden files are
+              passed over;
             - a glob such as "takes/**/*.mp4", for shells that leave it as it is;
             - a text file (.txt) with one of these a line, relative to the file's folder; blank lines and lines that
               begin with "#" do not count;
@@ -130,7 +131,7 @@ def _add_file(path: Path, found: FoundSources, seen: set[str]) -> None:
     if is_no_file(path):  # whoever opens a pipe that nobody writes to waits for ever
         found.problems.append(Problem(shown(path), NO_FILE))
         return
-    _add_source(Source(shown(path), _kind(path), path=path), os.path.abspath(path), found, seen)
+    _add_source(Source(shown(path), _kind(path), path=path), os.path.realpath(path), found, seen)
 
 
 def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
@@ -139,8 +140,14 @@ def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
     def unreadable(error: OSError) -> None:
         found.problems.append(Problem(shown(Path(error.filename or folder)), f"cannot be read: {error.strerror}"))
 
-    for place, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    visited = {os.path.realpath(folder)}  # links may lead back, or to one folder from several
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        paths = {name: os.path.join(place, name) for name in folders if not name.startswith(".")}
+        folders.clear()
+        for name in sorted(paths, key=lambda name: (os.path.islink(paths[name]), name)):
+            if (real := os.path.realpath(paths[name])) not in visited:
+                visited.add(real)
+                folders.append(name)
         for name in sorted(files):
             path = Path(place, name)
             if name.startswith("."):

@@ -36,6 +36,25 @@ def test_a_folder_is_searched_in_order_and_what_is_passed_over_is_counted(folder
     assert describe_ignored(found.ignored) in ("1 .json, 1 .csv", "1 .csv, 1 .json")
 
 
+def test_links_to_folders_are_followed_and_no_file_is_taken_twice(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "take.mp4").write_bytes(b"x")
+    (folder / "b" / "linked").symlink_to(folder / "elsewhere")
+    (folder / "b" / "linked again").symlink_to(folder / "elsewhere")
+    (folder / "b" / "a deep one").symlink_to(folder / "b" / "deep")
+    (folder / "elsewhere" / "back").symlink_to(folder / "b")
+    (folder / "b" / "itself").symlink_to(folder / "b")
+    found = find_sources("b")
+    assert names(found) == ["b/clip.mp4", "b/deep/photo.JPG", "b/linked/take.mp4"]
+    assert not found.repeated and not found.problems and found.ignored == Counter({".json": 1, ".csv": 1})
+    assert names(find_sources(["a", "a/clip.mp4", folder / "b" / "linked" / "take.mp4", "elsewhere"])) == [
+        "a/clip.mp4",
+        str(folder / "b/linked/take.mp4"),
+        "elsewhere/back/clip.mp4",
+        "elsewhere/back/deep/photo.JPG",
+    ]
+
+
 def test_globs(folder):
     assert names(find_sources("*/clip.mp4")) == ["a/clip.mp4", "b/clip.mp4"]
     assert names(find_sources("**/*.JPG")) == ["b/deep/photo.JPG"]
