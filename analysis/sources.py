@@ -59,13 +59,19 @@ class Problem:
 @dataclass
 class FoundSources:
     """`sources` in the order of the inputs, each file once; inputs that came to nothing (`problems`); files of folders
-    that are neither images nor videos, or HEIC without what reads it, counted by suffix (`ignored`); and how often a
-    file was named again (`repeated`)."""
+    that are neither images nor videos, or HEIC without what reads it, counted by suffix (`ignored`); how often a file
+    was named again (`repeated`); and the real paths of all folders that were searched (`folders`)."""
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: Counter = field(default_factory=Counter)
     repeated: int = 0
+    folders: set[str] = field(default_factory=set)
+
+    def folder_above(self, path: Path) -> str | None:
+        """A searched folder in which `path` lies, or would: files made there would be found the next time."""
+        real = Path(os.path.realpath(path))
+        return next((str(place) for place in (real, *real.parents) if str(place) in self.folders), None)
 
 
 def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
@@ -159,6 +165,7 @@ def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
                 _add_file(path, found, seen)
             else:
                 found.ignored[suffix or "no suffix"] += 1
+    found.folders |= visited
     if len(found.sources) + found.repeated == before:
         found.problems.append(Problem(shown(folder), "the folder holds no image and no video"))
 

@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not found.sources:
         _print_problems(found.problems)
         return fail("analyze", "nothing found: no image and no video among the inputs.", NOTHING_FOUND)
-    if problem := extras.problem_with(arguments, found.sources):
+    if problem := extras.problem_with(arguments, found):
         return fail("analyze", problem)
     try:
         outcome = analyze_to_file(

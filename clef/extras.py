@@ -15,10 +15,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--overlay",
         type=Path,
         metavar="FILE",
-        help="draw boxes and bars on the video (.mp4) or image (.png), without sound; a folder for several inputs",
+        help="draw boxes and bars on the video (.mp4) or image (.png), without sound; a folder for several inputs. It "
+        "must not lie in an input folder",
     )
     extras.add_argument(
-        "--plot", type=Path, metavar="FOLDER", help="draw a timeline of each face of each video into this folder"
+        "--plot",
+        type=Path,
+        metavar="FOLDER",
+        help="draw a timeline of each face of each video into this folder, which must not lie in an input folder",
     )
     extras.add_argument(
         "--summary",
@@ -28,11 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def problem_with(arguments: argparse.Namespace, sources: list) -> str | None:
-    """What is wrong with the options, before anything is analysed; None if nothing is."""
+def problem_with(arguments: argparse.Namespace, found) -> str | None:
+    """What is wrong with the options, before anything is analysed; None if nothing is. `found`: `FoundSources`."""
     from analysis.overlay import check_overlay_path
     from analysis.timeline import figure_module
 
+    sources = found.sources
+    for option, path in (("--overlay", arguments.overlay), ("--plot", arguments.plot)):
+        if path is not None and (folder := found.folder_above(path)):
+            return (
+                f"{option} {str(path)!r} lies in the input folder {folder!r}, so the next run would take what is drawn "
+                "for its input; name a place outside."
+            )
     replaced = arguments.overwrite or arguments.resume
     if arguments.overlay is not None:
         try:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,16 @@ def test_links_to_folders_are_followed_and_no_file_is_taken_twice(folder):
         "elsewhere/back/clip.mp4",
         "elsewhere/back/deep/photo.JPG",
     ]
+
+
+def test_places_within_searched_folders_are_known_wherever_links_lead(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "b" / "linked").symlink_to(folder / "elsewhere")
+    found = find_sources(["b", "a/clip.mp4"])
+    for place in ("b", "b/new/drawn", "b/deep/o.mp4", "a/../b/o.mp4", "elsewhere/new", "b/linked/o.mp4"):
+        assert found.folder_above(Path(place)), place
+    for place in ("a", "a/o.mp4", "bb", ".", "b/../o.mp4"):
+        assert found.folder_above(Path(place)) is None, place
 
 
 def test_globs(folder):

@@ -97,6 +97,18 @@ def test_options_that_do_not_fit(grey, tmp_path, capsys):
         assert capsys.readouterr().err.startswith("clef analyze: ") and not (tmp_path / "t.csv").exists()
 
 
+@pytest.mark.parametrize("option", ["--overlay", "--plot"])
+def test_drawings_do_not_become_inputs_of_the_next_run(grey, tmp_path, capsys, option):
+    folder = tmp_path / "in"
+    (folder / "takes").mkdir(parents=True)
+    shutil.copy(grey, folder / "takes")
+    place = folder / "takes" / "drawn.png"
+    assert analyze(folder, "-o", tmp_path / "t.csv", "--detector", "haar", option, place) == WRONG_USAGE
+    told = capsys.readouterr().err
+    assert f"{option} {str(place)!r} lies in the input folder {str(place.parent)!r}" in told and "outside" in told
+    assert not (tmp_path / "t.csv").exists()
+
+
 def test_nothing_found(grey, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.doc").write_text("x")
