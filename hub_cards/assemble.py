@@ -25,6 +25,8 @@ MEASURED = ("metrics.json", "results.json")
 FACTS = "card.yaml"
 # Names subjects: the card is made with it, and it stays here.
 PREDICTIONS = "predictions.parquet"
+# Fields of what `evaluate_photos.py` measured that name files, which may be called like the people in them.
+NAMING_FILES = ("failures", "several_faces", "unlisted_pictures")
 # Files that `assemble` may write, as a repository may still hold them of an earlier push.
 WRITTEN = (
     "*.safetensors",
@@ -61,7 +63,8 @@ def assemble(run: Path, target: Path, repo_id: str | None = None, max_shard_size
 
     That is the model as safetensors, its configuration (label sets, thresholds and temperatures in it), processor and
     tokenizer, all flat code files of this version, the card with its plot, the recipe and what was measured. All else
-    stays where it is, as checkpoints to resume from and predictions, which name subjects.
+    stays where it is, as checkpoints to resume from and predictions, which name subjects. Of photographs that something
+    was found in, metrics.json tells how many, not their file names.
 
     Args:
         repo_id: what the card's snippets name, and where it will be; None: a draft, see `write_model_card`.
@@ -85,6 +88,7 @@ def assemble(run: Path, target: Path, repo_id: str | None = None, max_shard_size
     (target / PREDICTIONS).unlink(missing_ok=True)
     recipe = yaml.safe_load((target / "recipe.yaml").read_text(encoding="utf-8"))
     (target / "recipe.yaml").write_text(yaml.safe_dump(published_recipe(recipe), sort_keys=False), encoding="utf-8")
+    _count_named_files(target / "metrics.json")
     shortened = sum(_shorten_paths(target / name) for name in ("config.json", *MEASURED) if (target / name).is_file())
     files = sorted(path.name for path in target.iterdir())
     for name in files:
@@ -120,6 +124,17 @@ def _write_model(run: Path, target: Path, max_shard_size: str) -> int:
         raise ValueError(f"the weights in {run} are not this model's: {wrong}.")
     model.save_pretrained(target, max_shard_size=max_shard_size)
     return sum(p.numel() for p in model.parameters())
+
+
+def _count_named_files(path: Path) -> None:
+    """Puts their number in the place of file names of photographs."""
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    data = (metrics.get("photographs") or {}).get("data") or {}
+    for field in NAMING_FILES:
+        # A checkpoint that was published before has the number already.
+        if isinstance(data.get(field), (dict, list)):
+            data[field] = len(data[field])
+    path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _shorten_paths(path: Path) -> int:

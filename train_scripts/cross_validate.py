@@ -151,7 +151,7 @@ def main(options: CrossValidationOptions) -> dict:
         paper=options.paper,
         epoch_selection=SELECTED_ON_VALIDATION if selects else NOT_SELECTED,
     )
-    results["notes"] += [*notes(options), *report_lines(people)]
+    results["notes"] += [*notes(options), *report_lines(people, names=False)]
     record = {
         "corpus": options.corpus,
         "protocol": options.protocol,

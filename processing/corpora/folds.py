@@ -185,14 +185,19 @@ def fold_report(dataset: Dataset, protocol: str, seed: int = 0) -> dict:
     }
 
 
-def report_lines(report: dict) -> list[str]:
-    """What of a `fold_report` a reader has to know, a sentence each; none if everybody is in place."""
+def report_lines(report: dict, names: bool = True) -> list[str]:
+    """What of a `fold_report` a reader has to know, a sentence each; none if everybody is in place.
+
+    Args:
+        names: say who. False: for what may be published, how many.
+    """
+    said = _shortened if names else _counted
     lines = []
     if report["frames_without_fold"]:
-        names = _shortened(report["without_fold"])
-        lines.append(f"{report['frames_without_fold']} frames are in no fold and left out, of {names}")
+        people = said(report["without_fold"])
+        lines.append(f"{report['frames_without_fold']} frames are in no fold and left out, of {people}")
     if report["missing"]:
-        lines.append(f"of the fold list's people, the corpus lacks {_shortened(report['missing'])}")
+        lines.append(f"of the fold list's people, the corpus lacks {said(report['missing'])}")
     return lines
 
 
@@ -237,5 +242,8 @@ def _warn_about(report: dict) -> None:
 
 
 def _shortened(names: list[str]) -> str:
-    plural = "person" if len(names) == 1 else "people"
-    return f"{len(names)} {plural} ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+    return f"{_counted(names)} ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+
+
+def _counted(names: list[str]) -> str:
+    return f"{len(names)} {'person' if len(names) == 1 else 'people'}"

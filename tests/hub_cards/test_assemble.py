@@ -67,6 +67,26 @@ def test_nothing_else_is_there(assembled, published_run):
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in assembled.folder.iterdir())
 
 
+def test_photographs_are_counted_and_not_named(run, target):
+    metrics = json.loads((run / "metrics.json").read_text())
+    data = {"set": "ward", "photos": 9, "people": 4, "usable": 7}
+    named = {
+        "failures": {"Ada Lovelace.jpg": "no face found", "ben.jpg": "no such file"},
+        "several_faces": ["Ada and Eve.jpg"],
+        "unlisted_pictures": ["eve.png", "eve2.png", "eve3.png"],
+    }
+    photographs = {"data": data | named, "labels": {}, "prompts": {}, "cannot_verify": {}}
+    (run / "metrics.json").write_text(json.dumps(metrics | {"photographs": photographs}))
+    folder = assemble(run, target, "org/tiny").folder
+    found = json.loads((folder / "metrics.json").read_text())["photographs"]["data"]
+    assert found == data | {"failures": 2, "several_faces": 1, "unlisted_pictures": 3}
+    for path in folder.iterdir():
+        if path.suffix not in (".png", ".safetensors"):
+            assert not re.search(r"\bAda\b|\bben\.jpg|\beve\d?\.png", path.read_text()), path.name
+    # What is here still says which.
+    assert json.loads((run / "metrics.json").read_text())["photographs"]["data"]["failures"] == named["failures"]
+
+
 def test_whoever_pushes_is_told(assembled):
     what, left_out, paths = describe(assembled)
     parameters = sum(tensor.numel() for tensor in load_file(assembled.folder / "model.safetensors").values())

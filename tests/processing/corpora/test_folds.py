@@ -100,6 +100,10 @@ def test_people_in_no_fold_and_people_who_are_missing_are_counted_and_said():
     assert report["missing"] == ["F001", "M002"]
     first, second = report_lines(report)
     assert "3 frames are in no fold and left out, of 1 person (F099)" in first and "2 people (F001, M002)" in second
+    assert report_lines(report, names=False) == [
+        "3 frames are in no fold and left out, of 1 person",
+        "of the fold list's people, the corpus lacks 2 people",
+    ]
 
 
 def test_official_splits_are_kept_and_lend_validation_people_only_where_they_have_none():
