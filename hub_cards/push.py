@@ -1,13 +1,12 @@
 """A run folder to the Hub: assembled, loaded by a fresh process, sent as one commit, loaded again from there."""
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi
 
-from hub_cards.send import Destination, Existing, PushError, Sent, look_at, send_folder
+from hub_cards.send import Destination, Existing, PushError, Sent, look_at, read_json, send_folder
 
 SHARD_SIZE = "5GB"
 
@@ -86,20 +85,12 @@ def push_model(
 
 
 def _check_content(destination: Destination, existing: Existing, api: HfApi) -> None:
-    """Raises PushError where the repository holds somebody else's kind of model."""
-    if "config.json" not in existing.files:
-        if any(name.endswith((".safetensors", ".bin", ".gguf", ".onnx")) for name in existing.files):
-            raise PushError(f"{destination} holds weights that are not CLEF's: give another --repo.")
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        path = hf_hub_download(
-            destination.repo_id,
-            "config.json",
-            revision=existing.head,
-            local_dir=scratch,
-            endpoint=api.endpoint,
-            token=api.token,
+    """Raises PushError where the repository holds anything but a CLEF model."""
+    if "config.json" in existing.files:
+        found = read_json("config.json", destination, existing, api).get("model_type")
+        if found != "clef":
+            raise PushError(f"{destination} holds a model of type {found!r}, not CLEF's: give another --repo.")
+    elif existing.content:
+        raise PushError(
+            f"{destination} holds {existing.content[0]}, and no config.json of a CLEF model: give another --repo."
         )
-        found = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type")
-    if found != "clef":
-        raise PushError(f"{destination} holds a model of type {found!r}, not CLEF's: give another --repo.")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hub_cards.data_sets import data_set
 from hub_cards.push import NotAsSent
-from hub_cards.send import Destination, PushError, Sent, look_at, send_folder, size_of
+from hub_cards.send import Destination, Existing, PushError, Sent, look_at, read_json, send_folder, size_of
 
 SPLITS = ("train", "validation", "test")
 ROWS_A_FILE = 20_000
@@ -38,9 +39,8 @@ def push_corpus(
     existing = None
     if not dry_run:
         existing = look_at(destination)
-        if existing is not None and METADATA not in existing.files:
-            if any(not name.endswith((".md", ".gitattributes")) for name in existing.files):
-                raise PushError(f"{destination} holds other data: give another --repo.")
+        if existing is not None:
+            _check_content(destination, existing)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, destination.repo_id.split("/")[-1])
         folder.mkdir()
@@ -62,6 +62,15 @@ def push_corpus(
         except Exception as error:  # whatever keeps others from reading it
             raise NotAsSent(f"sent as commit {sent.commit[:12]}, but {error}", sent) from error
     return sent
+
+
+def _check_content(destination: Destination, existing: Existing) -> None:
+    """Raises PushError where the repository holds anything but a corpus that this project draws."""
+    metadata = read_json(METADATA, destination, existing) if METADATA in existing.files else {}
+    if existing.content and not data_set(str(metadata.get("corpus"))).drawn:
+        raise PushError(
+            f"{destination} holds {existing.content[0]}, and no {METADATA} of a CLEF corpus: give another --repo."
+        )
 
 
 def write_corpus(

@@ -9,8 +9,10 @@ from pathlib import Path
 from huggingface_hub import HfApi, RepoCard
 
 from hub_cards.push import NotAsSent
-from hub_cards.send import Destination, PushError, Sent, look_at, send_folder, size_of
+from hub_cards.send import Destination, Existing, PushError, Sent, look_at, read_file, send_folder, size_of
 
+# What `push_space` marks a Space with as one that it may write to again.
+TAG = "clef-demo"
 NEEDED = ("sdk", "sdk_version", "app_file", "title")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
@@ -44,6 +46,8 @@ def push_space(
     existing = None
     if not dry_run:
         existing = look_at(destination, api)
+        if existing is not None:
+            _check_content(destination, existing, api)
         _check_model(model, destination, api)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch, "space"), ignore=IGNORED))
@@ -54,8 +58,9 @@ def push_space(
             say("dry run: nothing was sent")
             return None
         say(f"sending to {destination} …")
-        # What the demo no longer has must go: Python would still import it.
-        sent = send_folder(copy, destination, f"CLEF demo of {model}", ("*.py", "*.css", "*.js"), existing, api)
+        # Modules that a folder of the demo no longer has must go: Python would still import them.
+        stale = tuple(sorted({f"{name.split('/')[0]}/*.py" for name in names if "/" in name}))
+        sent = send_folder(copy, destination, f"CLEF demo of {model}", stale, existing, api)
         _check_copy(copy, names, destination, sent, api)
     return sent
 
@@ -85,7 +90,8 @@ def check_space(folder: Path) -> str:
 
 
 def point_to(folder: Path, model: str) -> None:
-    """Makes `model` the one that the front matter of README.md names; other entries of `preload_from_hub` stay."""
+    """Makes `model` the one that the front matter of README.md names, and marks it as a demo of CLEF; other entries of
+    `preload_from_hub` and other tags stay."""
     card = RepoCard.load(folder / "README.md")
     fields = card.data.to_dict()
     if "preload_from_hub" in fields:
@@ -93,7 +99,20 @@ def point_to(folder: Path, model: str) -> None:
         others = [entry for entry in fields["preload_from_hub"] if entry.split()[0] not in (*before, model)]
         card.data["preload_from_hub"] = [model, *others]
     card.data["models"] = [model]
+    card.data["tags"] = [*(tag for tag in fields.get("tags") or [] if tag != TAG), TAG]
     card.save(folder / "README.md")
+
+
+def _check_content(destination: Destination, existing: Existing, api: HfApi) -> None:
+    """Raises PushError where the Space shows anything but a demo of CLEF."""
+    if not existing.content or any(name.startswith("clef_space/") for name in existing.files):
+        return
+    card = RepoCard(read_file("README.md", destination, existing, api)) if "README.md" in existing.files else None
+    if card is None or TAG not in (card.data.to_dict().get("tags") or []):
+        raise PushError(
+            f"{destination} holds {existing.content[0]}, and is no demo of CLEF: give another --repo, or if it is one, "
+            f"add `{TAG}` to `tags` in its README.md."
+        )
 
 
 def _check_model(model: str, destination: Destination, api: HfApi) -> None:

@@ -1,15 +1,26 @@
 """A folder to a repository of the Hub, as one commit. Needs huggingface_hub only, so that refusals come at once."""
 
 import fnmatch
+import json
 import os
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_token,
+    hf_hub_download,
+)
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 KINDS = {"model": "model", "dataset": "dataset", "space": "Space"}
+# What a repository may hold that nobody has put anything into yet.
+EMPTY = {".gitattributes", "LICENSE", "README.md"}
 
 
 class PushError(Exception):
@@ -33,10 +44,6 @@ class Destination:
     create_pr: bool = False
     sdk: str | None = None
 
-    @property
-    def revision(self) -> str:
-        return self.branch or constants.DEFAULT_REVISION
-
     def __str__(self) -> str:
         return f"the {KINDS[self.kind]} {self.repo_id}"
 
@@ -49,6 +56,11 @@ class Existing:
     files: tuple[str, ...]
     gated: str | bool
     has_branch: bool = True
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """Files beyond those that a new repository has."""
+        return tuple(name for name in self.files if name not in EMPTY)
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,42 @@ def _look_at(destination: Destination, api: HfApi) -> Existing | None:
 
 def _files(info) -> tuple[str, ...]:
     return tuple(sibling.rfilename for sibling in info.siblings or ())
+
+
+def read_file(name: str, destination: Destination, existing: Existing, api: HfApi | None = None) -> str:
+    """A text file of the repository, as of the commit that `look_at` has found.
+
+    Raises:
+        PushError: it cannot be fetched.
+    """
+    api = api or HfApi()
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            path = hf_hub_download(
+                destination.repo_id,
+                name,
+                repo_type=destination.kind,
+                revision=existing.head,
+                local_dir=scratch,
+                endpoint=api.endpoint,
+                token=api.token,
+            )
+        except Exception as error:
+            raise PushError(f"nothing was sent: {advice(error, destination, api)}") from error
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def read_json(name: str, destination: Destination, existing: Existing, api: HfApi | None = None) -> dict:
+    """The JSON object in a file of the repository; {} where it is none.
+
+    Raises:
+        PushError: it cannot be fetched.
+    """
+    try:
+        content = json.loads(read_file(name, destination, existing, api))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def send_folder(

@@ -119,13 +119,22 @@ def test_refusals_come_at_once_in_one_line(hub, client, published_run):
 
 @pytest.mark.parametrize("files, message", [
     ({"config.json": b'{"model_type": "bert"}'}, "holds a model of type 'bert', not CLEF's"),
-    ({"unet.safetensors": b"x"}, "holds weights that are not CLEF's"),
+    ({"config.json": b"not json"}, "holds a model of type None, not CLEF's"),
+    *(({name: b"x"}, f"holds {name}, and no config.json of a CLEF model: give another --repo")
+      for name in ("unet.safetensors", "model.pt", "best.ckpt", "weights.h5", "flax_model.msgpack", "train.py")),
 ])  # fmt: skip
 def test_a_repository_of_another_model_is_kept(files, message, hub, api, published_run):
     hub.create("model", "org/tiny", files)
     with pytest.raises(PushError, match=message):
         push_model(published_run, Destination("org/tiny"), api=api)
     assert hub.repos["model", "org/tiny"].log() == ["initial commit"]
+
+
+def test_a_repository_that_is_still_empty_is_written_to(hub, api, published_run, monkeypatch):
+    hub.create("model", "org/tiny", {"README.md": b"# soon", "LICENSE": b"mine"})
+    monkeypatch.setattr(verify, "Original", Claims())
+    push_model(published_run, Destination("org/tiny"), api=api)
+    assert hub.repos["model", "org/tiny"].log() == ["CLEF model: tiny", "initial commit"]
 
 
 def test_what_cannot_be_assembled_is_not_published(hub, api, published_run, tmp_path):
@@ -268,6 +277,34 @@ def test_a_space_shows_the_model(hub, api, space):
     (space / "parts" / "page.py").rename(space / "parts" / "pages.py")
     push_space(space, Destination("org/demo"), **push)
     assert "parts/page.py" not in repo.files() and len(repo.log()) == 3
+
+
+def test_what_was_added_to_a_space_stays(hub, api, space):
+    hub.create("model", "org/tiny")
+    added = {"clef_space/page.py": b"", "ours/stats.py": b"", "parts/notes.txt": b"", "style.css": b"", "tool.js": b""}
+    repo = hub.create("space", "org/demo", added, sdk="gradio")
+    push_space(space, Destination("org/demo"), "org/tiny", api=api)
+    assert {name: repo.files().get(name) for name in added} == added
+    assert b"clef-demo" in repo.files()["README.md"]
+
+
+@pytest.mark.parametrize("files, message", [
+    ({"app.py": b"theirs", "README.md": b"---\nsdk: gradio\ntags: [chat]\n---\n"}, "app.py, and is no demo of CLEF"),
+    ({"app.py": b"theirs"}, "add `clef-demo` to `tags` in its README.md"),
+])  # fmt: skip
+def test_a_space_of_something_else_is_kept(files, message, hub, api, space):
+    hub.create("model", "org/tiny")
+    hub.create("space", "org/demo", files, sdk="gradio")
+    with pytest.raises(PushError, match=message):
+        push_space(space, Destination("org/demo"), "org/tiny", api=api)
+    assert hub.repos["space", "org/demo"].log() == ["initial commit"]
+
+
+def test_a_space_that_is_still_empty_is_written_to(hub, api, space):
+    hub.create("model", "org/tiny")
+    repo = hub.create("space", "org/demo", {"README.md": b"---\nsdk: gradio\n---\n"}, sdk="gradio")
+    push_space(space, Destination("org/demo"), "org/tiny", api=api)
+    assert "app.py" in repo.files()
 
 
 def test_a_space_that_is_not_whole_is_refused(hub, api, space):

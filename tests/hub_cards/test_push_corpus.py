@@ -73,11 +73,13 @@ def test_people_are_not_passed_on():
         push_corpus("bp4d", Destination("org/faces", "dataset"), dry_run=True)
 
 
-def test_other_data_are_kept(hub, client, options):
-    hub.create("dataset", "org/faces", {"train.csv": b"1"})
+@pytest.mark.parametrize("files", [{"train.csv": b"1"}, {"faces.zip": b"1", "metadata.json": b'{"corpus": "bp4d"}'}])
+def test_other_data_are_kept(hub, client, options, files):
+    hub.create("dataset", "org/faces", files)
     flags = ("--repo", "org/faces", "--options", json.dumps(options))
     done = client("-m", "clef", "push-corpus", "synthetic", *flags)
-    assert done.returncode == 5 and "the dataset org/faces holds other data: give another --repo." in done.stderr
+    assert done.returncode == 5
+    assert f"holds {next(iter(files))}, and no metadata.json of a CLEF corpus: give another --repo." in done.stderr
     assert hub.repos["dataset", "org/faces"].log() == ["initial commit"]
 
 
