@@ -12,7 +12,7 @@ import yaml
 
 import modeling_clef
 import processing
-from hub_cards.model_card import write_model_card
+from hub_cards.model_card import check_model_card, write_model_card
 from hub_cards.sections_training import published_recipe
 from hub_cards.send import size_of
 from modeling_clef import CLEFConfig
@@ -75,7 +75,10 @@ def assemble(run: Path, target: Path, repo_id: str | None = None, max_shard_size
             lacks a fact (see `write_model_card`).
     """
     run, target = Path(run), Path(target)
-    parameters = _write_model(run, target, max_shard_size)
+    architecture = _architecture(run)
+    # Of the run, so that what is said to be missing can be put there.
+    check_model_card(run, repo_id)
+    parameters = _write_model(run, architecture, target, max_shard_size)
     CLEFProcessor.from_pretrained(run).save_pretrained(target)
     for package in (modeling_clef, processing):
         for path in sorted(Path(package.__file__).parent.glob("*_clef.py")):
@@ -104,7 +107,8 @@ def _is_written(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in WRITTEN)
 
 
-def _write_model(run: Path, target: Path, max_shard_size: str) -> int:
+def _architecture(run: Path) -> str:
+    """Raises FileNotFoundError, ValueError unless the run's configuration is of a model of CLEF."""
     if not (run / "config.json").is_file():
         raise FileNotFoundError(f"{run} holds no config.json; expected a run folder or checkpoint.")
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -113,8 +117,12 @@ def _write_model(run: Path, target: Path, max_shard_size: str) -> int:
     (name,) = config.get("architectures") or [None]
     if name not in ARCHITECTURES:
         raise ValueError(f"{run / 'config.json'}: got the architecture {name!r}, expected one of {ARCHITECTURES}.")
+    return name
+
+
+def _write_model(run: Path, architecture: str, target: Path, max_shard_size: str) -> int:
     try:
-        model, report = getattr(modeling_clef, name).from_pretrained(
+        model, report = getattr(modeling_clef, architecture).from_pretrained(
             run, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except OSError as error:

@@ -105,7 +105,7 @@ def read_measured(folder: Path) -> Measured:
     if missing := [s["name"] for s in measured.label_sets if not measured.scores(s["name"])]:
         raise ValueError(
             f"{folder / 'metrics.json'} has no scores of {missing}; the card needs them measured first: "
-            f"python train_scripts/evaluate.py {folder.name}"
+            f"python train_scripts/evaluate.py {folder}"
         )
     if measured.results is not None:
         _check_results(measured)

@@ -21,6 +21,11 @@ from hub_cards.sections_use import introduction, labels_and_prompts, usage
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
 
 
+def check_model_card(folder: Path, repo_id: str | None = None) -> None:
+    """Raises what `write_model_card` would raise, and writes nothing."""
+    _render(read_measured(Path(folder)), repo_id)
+
+
 def write_model_card(folder: Path, repo_id: str | None = None) -> Path:
     """Writes `README.md` into the folder, and `calibration.png` where its data are there.
 
@@ -37,11 +42,9 @@ def write_model_card(folder: Path, repo_id: str | None = None) -> Path:
     """
     folder = Path(folder)
     measured = read_measured(folder)
-    if repo_id is not None:
-        _check_terms(measured)
     picture = draw_picture(measured)
     # Rendered whole before anything is written, so that a card that lacks something leaves the old one alone.
-    text = render_model_card(measured, repo_id, PICTURE if picture else None)
+    text = _render(measured, repo_id, PICTURE if picture else None)
     if picture:
         (folder / PICTURE).write_bytes(picture)
     else:
@@ -49,6 +52,12 @@ def write_model_card(folder: Path, repo_id: str | None = None) -> Path:
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _render(measured: Measured, repo_id: str | None, picture: str | None = None) -> str:
+    if repo_id is not None:
+        _check_terms(measured)
+    return render_model_card(measured, repo_id, picture)
 
 
 def render_model_card(measured: Measured, repo_id: str | None = None, picture: str | None = None) -> str:

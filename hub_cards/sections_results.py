@@ -167,8 +167,8 @@ def _probes(measured: Measured) -> str:
         rows = [["validation people", *row] for row in _probe_rows(measured.metrics["validation_probe"])]
     if not rows:
         raise ValueError(
-            "metrics.json holds no scores; the card needs them measured first: python train_scripts/evaluate.py "
-            f"{measured.folder.name} --probe_fractions 0.05"
+            f"{measured.folder / 'metrics.json'} holds no scores; the card needs them measured first: "
+            f"python train_scripts/evaluate.py {measured.folder} --probe_fractions 0.05"
         )
     text = "Linear probes on the features of the tower, percent, on people that training has not seen."
     return paragraphs("## Results", text, table(["probe", "score", "value"], rows))

@@ -41,7 +41,8 @@ def training(measured: Measured) -> str:
     stage = metrics.get("stage")
     if stage not in STAGES:
         raise ValueError(
-            f"metrics.json: got stage {stage!r}, expected one of {list(STAGES)}: train it again or say it."
+            f"{measured.folder / 'metrics.json'}: got stage {stage!r}, expected one of {list(STAGES)}: train it again "
+            "or say it."
         )
     lines = [f"{STAGES[stage]}."]
     if "labelled_frames" in metrics:

@@ -132,7 +132,25 @@ def test_missing_and_foreign_weights_are_refused(run, target):
     assert not list(target.iterdir())
 
 
-def test_a_card_without_a_required_fact_stops_it(run, target):
-    (run / "recipe.yaml").write_text(yaml.safe_dump({"corpus": "image_folder"}))
-    with pytest.raises(ValueError, match="card.yaml"):
-        assemble(run, target, "org/tiny")
+def test_what_the_card_lacks_is_asked_for_in_the_run(run, target):
+    metrics = json.loads((run / "metrics.json").read_text())
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+
+    def refused(message):
+        with pytest.raises((FileNotFoundError, ValueError)) as told:
+            assemble(run, target, "org/tiny")
+        assert message in str(told.value) and str(target) not in str(told.value)
+        assert not list(target.iterdir())
+
+    (run / "metrics.json").write_text(json.dumps(metrics | {"evaluation": {}}))
+    refused(f"{run / 'metrics.json'} has no scores of ['action_units', 'expression']")
+    refused(f"python train_scripts/evaluate.py {run}")
+    (run / "metrics.json").write_text(json.dumps(metrics | {"stage": None}))
+    refused(f"{run / 'metrics.json'}: got stage None")
+    (run / "metrics.json").unlink()
+    refused(f"{run} holds no metrics.json")
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"corpus": "image_folder"}))
+    refused(f"write `license: …` into {run / 'card.yaml'}")
+    (run / "card.yaml").write_text("license: mit\n")
+    refused(f"`data_terms: …` into {run / 'card.yaml'}")
