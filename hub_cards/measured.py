@@ -55,6 +55,11 @@ class Measured:
         return self.recipe["corpus"]
 
     @property
+    def further_rounds(self) -> bool:
+        """Whether stage 2 was gone on with: what metrics.json says of training is then of the last round alone."""
+        return bool(self.recipe.get("further"))
+
+    @property
     def scored_corpus(self) -> str:
         """Name of the corpus that it was scored on."""
         return self.evaluation.get("data", {}).get("corpus") or self.corpus

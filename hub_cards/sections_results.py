@@ -148,8 +148,8 @@ def _selection(measured: Measured) -> str:
     if measured.results is None:
         return text
     honest, style = measured.results["selection"]["honest"], measured.results["selection"]["paper_style"]
-    text += f" *Honest*: thresholds: {honest['thresholds']}; temperatures: {honest['temperatures']}; "
-    text += f"epoch: {honest['epoch']}."
+    text += f" *Honest*: thresholds: {honest['thresholds']}; temperatures: {honest['temperatures']}"
+    text += "." if honest["epoch"] == "not said" else f"; epoch: {honest['epoch']}."
     if any(scores["paper_style"] for scores in measured.results["scores"].values()):
         text += (
             f" *Paper-style*: thresholds: {style['thresholds']}; epoch: {style['epoch']}. It flatters: much of the "

@@ -45,7 +45,9 @@ def training(measured: Measured) -> str:
             "or say it."
         )
     lines = [f"{STAGES[stage]}."]
-    if "labelled_frames" in metrics:
+    if "labelled_frames" in metrics and measured.further_rounds:
+        lines.append(f"The last round had {count(metrics['labelled_frames'], 'labelled frame')}.")
+    elif "labelled_frames" in metrics:
         lines.append(f"{count(metrics['labelled_frames'], 'training frame')} had labels.")
     unlabelled = metrics.get("unlabelled_frames")
     if unlabelled:
@@ -62,16 +64,17 @@ def training(measured: Measured) -> str:
     lines.append(_budget(measured))
     recipe = yaml.safe_dump(published_recipe(measured.recipe), sort_keys=False, allow_unicode=True).strip()
     details = f"<details><summary>Recipe</summary>\n\n```yaml\n{recipe}\n```\n\n</details>"
-    return paragraphs("## Training", " ".join(line for line in lines if line), details)
+    text = " ".join(line for line in lines if line)
+    return paragraphs("## Training", metrics.get("provenance"), text, details)
 
 
 def _budget(measured: Measured) -> str:
     report = measured.metrics.get("training") or {}
     if not report.get("steps"):
         return ""
-    last = "The last round took" if measured.recipe.get("further") else "Training took"
-    rate = f" ({report['images_per_second']:.0f} images a second)" if "images_per_second" in report else ""
-    return f"{last} {count(report['steps'], 'step')} and {count(round(report['seconds']), 'second')}{rate}."
+    what = "It" if measured.further_rounds else "Training"
+    rate = f" ({report['images_per_second']:,.0f} images a second)" if "images_per_second" in report else ""
+    return f"{what} took {count(report['steps'], 'step')} and {count(round(report['seconds']), 'second')}{rate}."
 
 
 def published_recipe(recipe: dict) -> dict:

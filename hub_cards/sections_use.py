@@ -30,6 +30,8 @@ def introduction(measured: Measured) -> str:
     lineage = lineage_of(measured)
     titles = [_training_data(measured, name) for name in lineage.corpora]
     frames = measured.metrics.get("labelled_frames") or measured.metrics.get("unlabelled_frames", {}).get("frames")
+    if measured.further_rounds:
+        frames = None  # they are those of the last round
     trained = f"Trained on {f'{frames:,} frames of ' if frames else ''}{titles[0]}"
     if len(titles) > 1:
         trained += f", before that on {', '.join(titles[1:])}"
@@ -41,7 +43,7 @@ def introduction(measured: Measured) -> str:
         "Method: CLEF, ICCV 2023, [arXiv 2304.00058](https://arxiv.org/abs/2304.00058); towers, temperatures, "
         "phrasings and augmentation are this project's choice."
     )
-    return paragraphs(f"{what} {trained}. {method}", measured.metrics.get("provenance"))
+    return f"{what} {trained}. {method}"
 
 
 def _training_data(measured: Measured, name: str) -> str:
