@@ -15,6 +15,7 @@ FACTS = {
     "data_terms": "one line on the terms of the training data",
     "base_model": "Hub id of the model that training started from",
     "known_failures": "list of sentences",
+    "photographs": "what the photographs that it is scored on had to do with how it was made",
 }
 SAME = 1e-6  # two ways of counting the same frames
 

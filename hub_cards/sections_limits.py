@@ -5,6 +5,7 @@ from hub_cards.formatting import paragraphs
 from hub_cards.licences import licence_lines
 from hub_cards.lineage import lineage_of
 from hub_cards.measured import Measured
+from hub_cards.sections_photographs import photograph_failures
 from hub_cards.sections_results import trusted_labels
 
 
@@ -15,6 +16,7 @@ def known_failures(measured: Measured) -> str:
     _, weak = trusted_labels(measured)
     if weak:
         lines.append(f"Not to be relied upon{' even on renders' if drawn else ''}: {', '.join(weak)}.")
+    lines += photograph_failures(measured)
     if measured.label_sets and measured.config.get("head") != "linear":
         lines.append(
             'Negations and antonyms do not work: "not smiling" scores high for smiles. Words far from the labels mean '

@@ -288,6 +288,54 @@ def test_an_epoch_that_nobody_named_is_not_spoken_of(run):
     assert "; epoch: selected on validation subjects." in write_model_card(run).read_text()
 
 
+def photographs(**smile):
+    """Of `evaluate_photos.py`; smile: of AU12."""
+    row = {"people": 30, "auroc": 0.91, "auroc_interval": [0.8, 0.95], "too_few": False}
+    row |= {"paired_accuracy": 0.93, "paired_accuracy_interval": [0.81, 0.96]}
+    groups = {
+        "gender": {"female": row | {"people": 14, "auroc": 0.96}, "male": row | {"people": 16, "auroc": 0.87}},
+        "ethnicity": {"black": row | {"people": 3, "auroc": 0.5, "too_few": True}, "white": row},
+        "age": {"old": row | {"auroc": 0.90}, "young": row},
+    }
+    fitted = {"precision": 0.99, "recall": 0.47, "accuracy": 0.71}
+    decisions = {"fitted_threshold": fitted, "fitted_on_other_half": {"accuracy": 0.83}}
+    named = {"smiling": {"happiness": 25, "fear": 5}, "neutral": {"neutral": 20, "anger": 8, "fear": 2}}
+    return {
+        "data": {"set": "lab", "photos": 60, "people": 30, "usable": 60},
+        "labels": {
+            "AU12": row | {"groups": groups, "decisions": decisions} | smile,
+            "happiness": row | {"named": named},
+        },
+        "prompts": {},
+        "cannot_verify": {"action_units": ["AU4"]},
+    }
+
+
+def test_what_fails_on_photographs_stands_among_the_known_failures(run):
+    change(run / "metrics.json", photographs=photographs())
+    card = write_model_card(run).read_text()
+    failures = card[card.index("## Known failures") : card.index("## Intended use")]
+    assert "* Of 30 neutral photographs of people, 8 are named anger, 2 are named fear." in failures
+    assert "* At its threshold AU12 finds only 47.0 % of the smiles in photographs." in failures
+    assert "AUROC of AU12 in photographs: 87.0 for gender male (16 people) against 96.0 for female." in failures
+    fine = photographs(groups={}, decisions={"fitted_threshold": {"precision": 1.0, "recall": 0.95, "accuracy": 0.9},
+                                             "fitted_on_other_half": {"accuracy": 0.9}})  # fmt: skip
+    fine["labels"]["happiness"]["named"]["neutral"] = {"neutral": 30}
+    change(run / "metrics.json", photographs=fine)
+    card = write_model_card(run).read_text()
+    assert "named anger" not in card and "finds only" not in card and "unequally" not in card
+
+
+def test_what_photographs_had_to_do_with_training_is_for_their_publisher_to_say(run):
+    change(run / "metrics.json", photographs=photographs())
+    card = write_model_card(run).read_text()
+    assert "was fitted on them" not in card and "renderer was changed" not in card
+    (run / "card.yaml").write_text("photographs: The thresholds were fitted on them.")
+    card = write_model_card(run).read_text()
+    section = card[card.index("## On photographs of real people") : card.index("## What is left of identity")]
+    assert "The thresholds were fitted on them." in section
+
+
 def test_metadata_are_what_the_hub_takes(run):
     card = ModelCard(write_model_card(run, "org/clef-disfa").read_text() if _terms(run) else "")
     data, results = card.data, json.loads((run / "results.json").read_text())["scores"]
@@ -525,3 +573,6 @@ def test_the_shipped_card_is_what_the_command_writes(tmp_path):
     assert "on no photograph whatsoever" in card and "cannot verify AU1, AU2, AU4" in card
     assert "| all | 64,000 | AU F1 |" in card
     assert "Not to be relied upon even on renders: AU" in card
+    assert (
+        "No weight and no threshold was fitted on these photographs" in card and "They are not unseen, though" in card
+    )
