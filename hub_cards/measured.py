@@ -42,6 +42,11 @@ class Measured:
         return self.config.get("label_sets") or []
 
     @property
+    def has_pipeline(self) -> bool:
+        """Whether the folder carries the code that reads photographs."""
+        return bool(self.label_sets) and (self.folder / "pipeline_clef.py").is_file()
+
+    @property
     def evaluation(self) -> dict:
         return self.metrics.get("evaluation") or {}
 

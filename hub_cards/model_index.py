@@ -26,8 +26,14 @@ METRICS = {
 }
 
 
+def library_name(measured: Measured) -> str:
+    """Whose snippet the Hub shows: that of transformers, or none where its pipeline of the model's task would mix the
+    labels of several sets (see `sections_use.usage`)."""
+    return "clef" if len(measured.label_sets) > 1 else "transformers"
+
+
 def pipeline_tag(measured: Measured) -> str:
-    """The stock pipeline that takes the model."""
+    """The task under which the Hub lists the model."""
     return "image-classification" if measured.label_sets else "zero-shot-image-classification"
 
 
@@ -41,7 +47,7 @@ def model_metadata(measured: Measured, name: str) -> ModelCardData:
     return ModelCardData(
         model_name=name,
         eval_results=evaluation_results(measured) or None,
-        library_name="transformers",
+        library_name=library_name(measured),
         pipeline_tag=pipeline_tag(measured),
         base_model=(base[0] if len(base) == 1 else base) or None,
         language="en",

@@ -58,7 +58,8 @@ def usage(measured: Measured, repo_id: str) -> str:
     more = None
     if measured.config.get("head") != "linear":
         more = _own_labels(measured)
-    return paragraphs("## Use", _crops(measured), _recognition(repo_id), _pipeline(measured, repo_id), more)
+    snippets = _recognition(repo_id), _pipeline(measured, repo_id), _not_the_stock_pipeline(measured)
+    return paragraphs("## Use", _crops(measured), *snippets, more)
 
 
 def _crops(measured: Measured) -> str | None:
@@ -66,7 +67,7 @@ def _crops(measured: Measured) -> str | None:
     if not recipe:
         return None
     how = "the project's `processing.face_alignment_clef.align_face` does it from a detector's points"
-    if _has_pipeline(measured):
+    if measured.has_pipeline:
         how = "the pipeline below does it"
     return (
         f'Faces must be cut out by the recipe that the processor records ("{recipe}"), as those it was trained on: '
@@ -90,12 +91,8 @@ for column, label in model.config.id2label.items():
 ```"""
 
 
-def _has_pipeline(measured: Measured) -> bool:
-    return bool(measured.label_sets) and (measured.folder / "pipeline_clef.py").is_file()
-
-
 def _pipeline(measured: Measured, repo_id: str) -> str | None:
-    if not _has_pipeline(measured):
+    if not measured.has_pipeline:
         return None
     first = measured.label_sets[0]["name"]
     return f"""The same from photographs; faces are found with OpenCV, and the most probable labels come first:
@@ -107,6 +104,18 @@ find = pipeline("facial-behavior", model="{repo_id}", trust_remote_code=True)
 for face in find("aligned_face.png", aligned=True):  # a photograph: find("photograph.jpg")
     print(face["{first}"][0])
 ```"""
+
+
+def _not_the_stock_pipeline(measured: Measured) -> str | None:
+    """transformers takes one softmax over the labels of all sets."""
+    if len(measured.label_sets) < 2:
+        return None
+    sets = " and ".join(SET_TITLES.get(s["name"], s["name"].replace("_", " ")) for s in measured.label_sets)
+    instead = "`facial-behavior`" if measured.has_pipeline else "the snippet above"
+    return (
+        "Do not use transformers' own `image-classification` pipeline with this model. It takes "
+        f"{sets} for one set of classes of which only one is true, and its scores mean nothing: use {instead}."
+    )
 
 
 def _own_labels(measured: Measured) -> str:
