@@ -6,10 +6,13 @@ from hub_cards.data_sets import data_set
 from hub_cards.lineage import lineage_of
 from hub_cards.measured import Measured
 from modeling_clef.sentence_encoder_clef import MINILM
+from processing.face_detection_clef import YUNET_REPOSITORY
 
 CODE = "Apache-2.0"
 FREE = "apache-2.0"
 FOLLOWS_DATA = "terms-of-the-training-data"
+# As its folder in OpenCV's model zoo has it.
+YUNET_LICENCE = "MIT"
 KNOWN_MODELS = {MINILM["repo_id"]: "Apache-2.0"}
 
 
@@ -50,7 +53,7 @@ def weights_licence(measured: Measured) -> WeightsLicence:
 
 
 def licence_lines(measured: Measured) -> list[str]:
-    """Code, weights, each data set and each model that it started from, a line each."""
+    """Code, weights, each data set, each model that it started from and the one that finds faces, a line each."""
     lineage, licence = lineage_of(measured), weights_licence(measured)
     if licence.license is None:
         weights = "nobody has named a licence yet (`license` in card.yaml): not to be passed on"
@@ -70,8 +73,12 @@ def licence_lines(measured: Measured) -> list[str]:
         (measured.config.get("sentence_encoder") or {}).get("repo_id") if measured.config.get("text_free") else None
     )
     for name in lineage.base_models:
-        place = "not included" if name == left_out else "included or changed in these weights"
+        place = "included or changed in these weights"
+        if name == left_out:
+            place = "its tokenizer is included, its weights are not"
         lines.append(f"* Model, {name} ({place}): {KNOWN_MODELS.get(name, 'see its own card')}.")
+    if measured.has_pipeline:
+        lines.append(f"* Face finder, {YUNET_REPOSITORY} (not included): {YUNET_LICENCE}.")
     if lineage.unknown_start:
         lines.append("* The checkpoint that training started from: not described here.")
     return lines

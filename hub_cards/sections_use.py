@@ -6,6 +6,7 @@ from hub_cards.data_sets import data_set
 from hub_cards.formatting import paragraphs
 from hub_cards.lineage import lineage_of
 from hub_cards.measured import Measured
+from processing.face_detection_clef import YUNET_FILE, YUNET_REPOSITORY
 from processing.prompts_clef import ACTION_UNITS
 
 ARMS = {"clef": "stage 1 + stage 2", "stage2": "stage 2 alone"}
@@ -40,7 +41,8 @@ def introduction(measured: Measured) -> str:
     if comparison:
         trained += f"; chosen ({ARMS[comparison['chosen']]}) by the {comparison['chosen_by']}"
     method = (
-        "Method: CLEF, ICCV 2023, [arXiv 2304.00058](https://arxiv.org/abs/2304.00058); towers, temperatures, "
+        "This is an independent implementation of CLEF (ICCV 2023, "
+        "[arXiv 2304.00058](https://arxiv.org/abs/2304.00058)), not by the paper's authors: towers, temperatures, "
         "phrasings and augmentation are this project's choice."
     )
     return f"{what} {trained}. {method}"
@@ -95,7 +97,12 @@ def _pipeline(measured: Measured, repo_id: str) -> str | None:
     if not measured.has_pipeline:
         return None
     first = measured.label_sets[0]["name"]
-    return f"""The same from photographs; faces are found with OpenCV, and the most probable labels come first:
+    finder = (
+        "Faces are found with OpenCV (`pip install opencv-python-headless`) and YuNet "
+        f"(`hf download {YUNET_REPOSITORY} {YUNET_FILE}`). Without that file OpenCV's older cascade is used, which "
+        "finds fewer faces and gives poorer crops."
+    )
+    return f"""The same from photographs, the most probable labels first. {finder}
 
 ```python
 from transformers import pipeline

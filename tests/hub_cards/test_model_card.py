@@ -488,6 +488,7 @@ def test_ones_own_data_need_terms_before_they_are_published(folders, tmp_path):
     (folder / "card.yaml").write_text(yaml.safe_dump(facts | {"known_failures": ["Fails on masks."]}))
     card = write_model_card(folder, "org/mine").read_text()
     assert ModelCard(card).data.license == "cc-by-nc-4.0" and "* Data, Classroom 7: by agreement." in card
+    assert "an independent implementation of CLEF" in card and "not by the paper's authors" in card
     assert "* Fails on masks." in card and "Trained on 5,678 frames of Classroom 7." in card
 
 
@@ -590,6 +591,8 @@ def test_the_shipped_card_is_what_the_command_writes(tmp_path):
     assert "on no photograph whatsoever" in card and "cannot verify AU1, AU2, AU4" in card
     assert "| all | 64,000 | AU F1 |" in card
     assert "Not to be relied upon even on renders: AU" in card
+    assert "all-MiniLM-L6-v2 (its tokenizer is included, its weights are not): Apache-2.0." in card
+    assert "* Face finder, opencv/face_detection_yunet (not included): MIT." in card
     assert (
         "No weight and no threshold was fitted on these photographs" in card and "They are not unseen, though" in card
     )
