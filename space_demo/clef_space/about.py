@@ -32,15 +32,16 @@ text-anchor="end">jaw drop</text><text x="394" y="26" text-anchor="middle">neare
 <figcaption>CLEF first learns from descriptions of what people were doing, whoever they were, and then from the names of
 muscle movements. Labels are words, so others can be typed.</figcaption></figure>"""
 
+# The same list stands in the Space's README.md and in the cards of models and corpora.
 NOT_FOR = (
-    "deciding about people: hiring, policing, border control, insurance, grading, worker surveillance;",
-    "telling what somebody feels, whether somebody lies, or is ill: a face shows movements, not causes;",
+    "deciding anything about a person: hiring, policing, border control, insurance, grading, worker surveillance;",
+    "inferring emotions of people at work or in education (prohibited in the EU by the AI Act);",
+    "telling what somebody feels, whether somebody lies, or is ill: an expression is not a feeling, and a face shows "
+    "movements, not causes;",
     "medical use;",
-    "identifying people, or telling age, sex or ethnicity: the model was made to ignore who somebody is;",
+    "identifying people, or inferring age, sex or ethnicity: a model of faces may still carry who somebody is;",
     "analysing people who do not know about it or did not agree.",
 )
-
-
 RENDERED = ("ict_facekit", "synthetic")  # corpora without a photograph
 
 

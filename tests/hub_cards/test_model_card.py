@@ -380,8 +380,8 @@ def _terms(folder):
 def test_nothing_is_left_blank_and_the_warnings_are_there(run):
     card = write_model_card(run).read_text()
     assert "More Information Needed" not in card and "$" not in card and "None" not in card
-    assert "An expression is not a feeling" in card and "prohibited in the EU by the AI Act" in card
-    assert "to identify people" in card and "2304.00058" in card
+    assert "an expression is not a feeling" in card and "prohibited in the EU by the AI Act" in card
+    assert "identifying people" in card and "2304.00058" in card
     assert "Not to be relied upon: AU6." in card
     assert "* Data, DISFA: research licence of the University of Denver" in card and "* Code: Apache-2.0." in card
     assert "![Frequency against probability of each label](calibration.png)" in card

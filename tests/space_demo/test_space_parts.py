@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clef_space import pictures, temporary
-from clef_space.about import read_metrics
+from clef_space.about import NOT_FOR, read_metrics
 from clef_space.labels import Label, anatomical, labels_of
 from clef_space.limits import Deadline, Gate, Refused, read_words
 from clef_space.parts import bar, bars, percent, spotlight
@@ -30,6 +30,14 @@ def test_words_are_read_from_lines_commas_and_semicolons():
         "polite smile",
         "gritted teeth",
     ]
+
+
+@pytest.mark.parametrize(
+    "path", ["space_demo/README.md", "hub_cards/templates/model_card.md", "hub_cards/templates/dataset_card.md"]
+)
+def test_what_is_not_allowed_is_the_same_everywhere(path):
+    text = " ".join((Path(__file__).resolve().parents[2] / path).read_text(encoding="utf-8").split())
+    assert "must not be used for " + " ".join(f"* {line}" for line in NOT_FOR) in text
 
 
 def test_the_gate_lets_some_work_some_wait_and_turns_others_away():
