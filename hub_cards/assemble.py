@@ -14,12 +14,11 @@ import modeling_clef
 import processing
 from hub_cards.model_card import check_model_card, write_model_card
 from hub_cards.sections_training import published_recipe
-from hub_cards.send import size_of
+from hub_cards.send import SHARD_SIZE, size_of
 from modeling_clef import CLEFConfig
 from modeling_clef.version_clef import VERSION
 from processing import CLEFProcessor
 
-SHARD_SIZE = "5GB"
 ARCHITECTURES = ("CLEFModel", "CLEFForPreTraining", "CLEFForImageClassification")
 MEASURED = ("metrics.json", "results.json")
 FACTS = "card.yaml"

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from hub_cards.send import Destination, Existing, PushError, Sent, look_at, read_json, send_folder
-
-SHARD_SIZE = "5GB"
+from hub_cards.send import SHARD_SIZE, Destination, Existing, PushError, Sent, look_at, read_json, send_folder
 
 
 class NotAsSent(Exception):

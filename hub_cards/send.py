@@ -19,6 +19,8 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 KINDS = {"model": "model", "dataset": "dataset", "space": "Space"}
+# Of a model's weights; larger ones are cut into several files.
+SHARD_SIZE = "5GB"
 # What a repository may hold that nobody has put anything into yet.
 EMPTY = {".gitattributes", "LICENSE", "README.md"}
 
