@@ -24,7 +24,7 @@ def known_failures(measured: Measured) -> str:
         )
     lines.append(_scope(measured))
     if measured.label_sets:
-        lines.append("Thresholds fit people and pictures like those they were fitted on; elsewhere fit them anew.")
+        lines.append("Thresholds suit people and pictures like those they were fitted on; for others fit them anew.")
     grouped = any((measured.results_of(s["name"]) or {}).get("groups") for s in measured.label_sets)
     grouped = grouped or "photographs" in measured.metrics
     if lineage_of(measured).drawn_only:

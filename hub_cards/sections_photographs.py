@@ -39,7 +39,7 @@ def photographs(measured: Measured) -> str | None:
         rows["mean of these prompts"] = found["prompt_mean"]
     scores = table(["score", "AUROC", "own pair"], [[label, *_cells(row)] for label, row in rows.items()])
     unverified = [label for labels in found["cannot_verify"].values() for label in labels]
-    claims = f"These photographs cannot verify {', '.join(unverified)}: nothing is claimed of them on people."
+    claims = f"These photographs cannot verify {', '.join(unverified)}: nothing is claimed about them on real people."
     return paragraphs(
         "## On photographs of real people",
         text,
@@ -87,7 +87,7 @@ def _decisions(found: dict) -> str | None:
         return None
     fitted, half = decisions["fitted_threshold"], decisions["fitted_on_other_half"]
     return (
-        "Ranking carries over better than thresholds: at the threshold fitted before, AU12 has precision "
+        "Ranking carries over better than thresholds: at the checkpoint's own threshold AU12 has precision "
         f"{percent(fitted['precision'])}, recall {percent(fitted['recall'])}, accuracy {percent(fitted['accuracy'])}; "
         f"one threshold fitted on half of the people gives accuracy {percent(half['accuracy'])} on the other half."
     )

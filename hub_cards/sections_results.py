@@ -73,7 +73,7 @@ def results(measured: Measured) -> str:
     parts.append("\n".join(f"* {note}" for note in (measured.results or {}).get("notes", [])))
     if data_set(measured.scored_corpus).drawn:
         parts.append(
-            "Activities are defined by AU patterns in the renderer, so that figures on renders are partly true by "
+            "Activities are defined by AU patterns in the renderer, so figures on renders are partly true by "
             "construction: they show what the network learned of the renders, not how well it reads people."
         )
     return paragraphs(*parts)
@@ -199,7 +199,8 @@ def _multi_label_table(measured: Measured, name: str) -> str:
     style = ((measured.results_of(name) or {}).get("paper_style") or {"labels": {}})["labels"]
     f1 = "f1" if all("f1" in row for row in rows.values()) else "f1_at_half"
     head = ["label", "base rate", "F1" if f1 == "f1" else "F1 at .5", "AUROC", "average precision", "threshold"]
-    head += ["F1, paper-style"] * bool(style) + ["on these people"]
+    where = "on these renders" if data_set(measured.scored_corpus).drawn else "on these people"
+    head += ["F1, paper-style"] * bool(style) + [where]
     lines = []
     for label, row in rows.items():
         line = [f"{label} {ACTION_UNITS[label].name}" if label in ACTION_UNITS else label]
@@ -237,15 +238,15 @@ def calibration(measured: Measured, picture: str | None) -> str | None:
         if scores.get("accuracy_calibrated") is not None:
             what, right = label_set["name"].replace("_", " "), percent(scores["accuracy_calibrated"])
             answers.append(
-                f" The most probable {what} is then right in {right} % of the frames; its scores above are of "
-                "uncalibrated answers, as papers report them."
+                f" After calibration the most probable {what} is right in {right} % of the frames; the scores above "
+                "are of uncalibrated answers, as papers report them."
             )
     if not rows:
         return None
     text = (
-        "Expected calibration error, percent: the mean distance of probability and frequency, in fifteen bins of "
-        "equally many frames. Temperatures and biases were fitted on the validation people, and hold where labels are "
-        "about as frequent as among them."
+        "Expected calibration error, percent: the mean distance of probability and frequency, in fifteen bins that "
+        "hold equally many frames. Temperatures and biases were fitted on the validation people, and hold where labels "
+        "are about as frequent as among them."
     )
     text += "".join(answers)
     head = ["label set", "uncalibrated", "calibrated"]

@@ -44,7 +44,10 @@ def training(measured: Measured) -> str:
             f"{measured.folder / 'metrics.json'}: got stage {stage!r}, expected one of {list(STAGES)}: train it again "
             "or say it."
         )
-    lines = [f"{STAGES[stage]}."]
+    lines = []
+    stages = f"{STAGES[stage]}."
+    if stage == "finetuning" and measured.recipe.get("pretraining"):
+        stages = f"{STAGES['pretraining']}. {stages}"
     if "labelled_frames" in metrics and measured.further_rounds:
         lines.append(f"The last round had {count(metrics['labelled_frames'], 'labelled frame')}.")
     elif "labelled_frames" in metrics:
@@ -65,7 +68,7 @@ def training(measured: Measured) -> str:
     recipe = yaml.safe_dump(published_recipe(measured.recipe), sort_keys=False, allow_unicode=True).strip()
     details = f"<details><summary>Recipe</summary>\n\n```yaml\n{recipe}\n```\n\n</details>"
     text = " ".join(line for line in lines if line)
-    return paragraphs("## Training", metrics.get("provenance"), text, details)
+    return paragraphs("## Training", stages, metrics.get("provenance"), text, details)
 
 
 def _budget(measured: Measured) -> str:

@@ -39,7 +39,8 @@ def introduction(measured: Measured) -> str:
     trained += " and on no photograph whatsoever" if lineage.drawn_only else ""
     comparison = measured.metrics.get("comparison")
     if comparison:
-        trained += f"; chosen ({ARMS[comparison['chosen']]}) by the {comparison['chosen_by']}"
+        arm = ARMS[comparison["chosen"]]
+        trained += f". {arm[0].upper()}{arm[1:]} was chosen by the {comparison['chosen_by']}"
     method = (
         "This is an independent implementation of CLEF (ICCV 2023, "
         "[arXiv 2304.00058](https://arxiv.org/abs/2304.00058)), not by the paper's authors: towers, temperatures, "
@@ -72,8 +73,8 @@ def _crops(measured: Measured) -> str | None:
     if measured.has_pipeline:
         how = "the pipeline below does it"
     return (
-        f'Faces must be cut out by the recipe that the processor records ("{recipe}"), as those it was trained on: '
-        f"{how}. Crops that are cut otherwise give other figures than those below."
+        f'Faces must be cropped as those it was trained on, by the recipe that the processor names ("{recipe}"): '
+        f"{how}. With other crops the figures below do not hold."
     )
 
 
@@ -127,15 +128,15 @@ def _not_the_stock_pipeline(measured: Measured) -> str | None:
 
 def _own_labels(measured: Measured) -> str:
     encoder = measured.config.get("sentence_encoder") or {}
-    join, where = "", "Any other words are labels, too, though unvalidated ones:"
+    join, where = "", "Other words can be labels, too, though nobody has validated them:"
     if measured.config.get("text_free"):
         join = "model.join_text_tower()\n"
         found = [f"the package `{encoder['package'].split('==')[0]}`"] if encoder.get("package") else []
         found = [f"the Hub's cache (`{encoder['repo_id']}`)", *found] if encoder.get("repo_id") else found
         where = (
-            "Any other words are labels, too, though unvalidated ones. They need the sentence encoder, which is not in "
-            f"this folder: `model.join_text_tower()` finds it in {' or in '.join(found) or 'the folder it is given'} "
-            "and checks its hash."
+            "Other words can be labels, too, though nobody has validated them. They need the sentence encoder, which "
+            "is not in this folder: `model.join_text_tower()` finds it in "
+            f"{' or in '.join(found) or 'the folder it is given'} and checks its hash."
         )
     return f"""{where}
 
@@ -182,7 +183,7 @@ def labels_and_prompts(measured: Measured) -> str | None:
     if described:
         parts.append("Labels are shown as their descriptions, not as their names.")
     elif measured.config.get("head") == "names_and_descriptions":
-        parts.append("Descriptions of the labels' appearance took part in training and decide nothing now.")
+        parts.append("Descriptions of what the labels look like were used in training; they no longer decide anything.")
     if phrased:
         parts.append("Training also showed everyday phrasings of the labels, so that other words work.")
     return paragraphs(*parts)
