@@ -26,12 +26,6 @@ METRICS = {
 }
 
 
-def library_name(measured: Measured) -> str:
-    """Whose snippet the Hub shows: that of transformers, or none where its pipeline of the model's task would mix the
-    labels of several sets (see `sections_use.usage`)."""
-    return "clef" if len(measured.label_sets) > 1 else "transformers"
-
-
 def pipeline_tag(measured: Measured) -> str:
     """The task under which the Hub lists the model."""
     return "image-classification" if measured.label_sets else "zero-shot-image-classification"
@@ -47,7 +41,7 @@ def model_metadata(measured: Measured, name: str) -> ModelCardData:
     return ModelCardData(
         model_name=name,
         eval_results=evaluation_results(measured) or None,
-        library_name=library_name(measured),
+        library_name="transformers",
         pipeline_tag=pipeline_tag(measured),
         base_model=(base[0] if len(base) == 1 else base) or None,
         language="en",

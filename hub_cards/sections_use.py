@@ -61,7 +61,7 @@ def usage(measured: Measured, repo_id: str) -> str:
     more = None
     if measured.config.get("head") != "linear":
         more = _own_labels(measured)
-    snippets = _recognition(repo_id), _pipeline(measured, repo_id), _not_the_stock_pipeline(measured)
+    snippets = _recognition(repo_id), _pipeline(measured, repo_id), _stock_pipeline(measured)
     return paragraphs("## Use", _crops(measured), *snippets, more)
 
 
@@ -114,16 +114,14 @@ for face in find("aligned_face.png", aligned=True):  # a photograph: find("photo
 ```"""
 
 
-def _not_the_stock_pipeline(measured: Measured) -> str | None:
-    """transformers takes one softmax over the labels of all sets."""
+def _stock_pipeline(measured: Measured) -> str | None:
     if len(measured.label_sets) < 2:
         return None
-    sets = " and ".join(SET_TITLES.get(s["name"], s["name"].replace("_", " ")) for s in measured.label_sets)
-    instead = "`facial-behavior`" if measured.has_pipeline else "the snippet above"
-    return (
-        "Do not use transformers' own `image-classification` pipeline with this model. It takes "
-        f"{sets} for one set of classes of which only one is true, and its scores mean nothing: use {instead}."
+    text = (
+        "transformers' own `image-classification` pipeline judges each label by itself and knows no calibration, and "
+        "nobody measured its scores."
     )
+    return f"{text} Prefer `facial-behavior`." if measured.has_pipeline else text
 
 
 def _own_labels(measured: Measured) -> str:

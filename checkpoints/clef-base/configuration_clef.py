@@ -71,7 +71,7 @@ class CLEFConfig(PreTrainedConfig):
 
     Stage 2:
         label_sets: what `label_sets_clef.build_label_set` returns, one a label set. They determine `id2label`,
-            `label2id` and, when there is a single one, `problem_type`.
+            `label2id` and `problem_type`.
         head: `"linear"` on the image features, similarity to label `"names"`, `"names_and_descriptions"`, which adds
             the description–name loss (poster: L_IN + L_DN), or similarity to label `"descriptions"`, where names are
             never shown (poster's ablation, the row with D and without N).
@@ -205,7 +205,9 @@ class CLEFConfig(PreTrainedConfig):
             labels = [f"{label_set['name']}/{label}" for label_set in self.label_sets for label in label_set["labels"]]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
-        self.problem_type = self.label_sets[0]["problem_type"] if len(self.label_sets) == 1 else None
+        # Of several sets each label is judged by itself, as in the stock pipeline: one softmax would mix the sets.
+        alone = len(self.label_sets) == 1
+        self.problem_type = self.label_sets[0]["problem_type"] if alone else "multi_label_classification"
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs: Any) -> tuple[dict, dict]:

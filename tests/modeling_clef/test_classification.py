@@ -231,7 +231,7 @@ def test_labels_in_the_configuration_follow_the_label_sets(clip_config, action_u
     one, both = clip_config(label_sets=[expressions]), clip_config(label_sets=[action_units, expressions])
     assert one.problem_type == "single_label_classification" and one.num_labels == 3
     assert one.label2id == {"happiness": 0, "sadness": 1, "neutral": 2}
-    assert both.problem_type is None and both.id2label[4] == "neutral"
+    assert both.problem_type == "multi_label_classification" and both.id2label[4] == "neutral"
     both.save_pretrained(tmp_path)
     again = CLEFConfig.from_pretrained(tmp_path, label_sets=[action_units], head="linear")
     assert again.id2label == {0: "AU1", 1: "AU12"} and again.problem_type == "multi_label_classification"

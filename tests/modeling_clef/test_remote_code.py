@@ -123,14 +123,19 @@ def test_a_folder_serves_auto_classes_and_pipelines_without_the_packages(
         assert leaves(found[name]) == [pytest.approx(leaf, abs=2e-6) for leaf in leaves(value)], name
 
 
-def test_image_classification_pipeline_takes_a_softmax_over_a_single_label_set(
-    sentence_config, expressions, processor, image, tmp_path
+@pytest.mark.parametrize("several", [False, True])
+def test_image_classification_pipeline_takes_a_softmax_over_one_single_label_set_only(
+    sentence_config, action_units, expressions, processor, image, tmp_path, several
 ):
-    model = CLEFForImageClassification(sentence_config(label_sets=[expressions])).eval()
+    """Of several sets each label is judged by itself: a softmax over all labels would mean nothing."""
+    label_sets = [action_units, expressions] if several else [expressions]
+    model = CLEFForImageClassification(sentence_config(label_sets=label_sets)).eval()
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     found = pipeline("image-classification", model=str(tmp_path), top_k=None)(image)
     with torch.no_grad():
-        probabilities = model(processor(images=image)["pixel_values"]).logits[0].softmax(0)
+        logits = model(processor(images=image)["pixel_values"]).logits[0]
+    probabilities = logits.sigmoid() if several else logits.softmax(0)
     scores = {row["label"]: row["score"] for row in found}
-    assert [scores[label] for label in expressions["labels"]] == pytest.approx(probabilities.tolist(), abs=1e-6)
+    labels = [label for label_set in label_sets for label in label_set["labels"]]
+    assert [scores[label] for label in labels] == pytest.approx(probabilities.tolist(), abs=1e-6)
