@@ -151,6 +151,6 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     for package in ("modeling_clef", "processing", "train_scripts"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            if not path.name.startswith(("report", "result", "quickstart", "jobs", "compare", "cross_validate")):
+            if not path.name.startswith(IRRELEVANT):
                 digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -16,7 +16,8 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,7 @@ from processing.corpora.splits import available_cores
 from processing.face_alignment_clef import EYES_NOSE_1, FaceDetector, HaarDetector, YuNetDetector
 from train_scripts.crop_check import check_crops, read_crops
 from train_scripts.face_crops import FaceCropper, plan_tasks, source_name
-from train_scripts.options import CorpusOptions, option, parse_options
+from train_scripts.options import CorpusOptions, option, run_script
 
 WITHOUT_FACE_FILE = "without_face.csv"
 CHECKED = 500  # crops that --check measures unless --limit says otherwise
@@ -128,7 +129,8 @@ def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] |
                 as_they_are=options.detector == "none",
             )
             title = f"{options.corpus}, {options.size} px"
-            write_shards(folder, shards, features, cropper, options.num_proc or available_cores(), title)
+            with _no_opencv_threads_to_fork():
+                write_shards(folder, shards, features, cropper, options.num_proc or available_cores(), title)
         metadata["counts"] = _counts(folder, shards)
         metadata["complete"] = True
         _write_json(folder / METADATA_FILE, metadata)
@@ -209,6 +211,21 @@ def _yunet(path: str | None, metadata: dict) -> Callable[[], FaceDetector]:
     found = YuNetDetector(path).path
     metadata["settings"]["yunet"] = hashlib.sha256(found.read_bytes()).hexdigest()[:16]
     return functools.partial(_single_threaded_yunet, found)
+
+
+@contextmanager
+def _no_opencv_threads_to_fork() -> Iterator[None]:
+    """Where OpenCV has threads already, forked processes lack them, and would wait for ever to end them."""
+    cv2 = sys.modules.get("cv2")
+    if cv2 is None:
+        yield
+        return
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _single_threaded_yunet(path: Path) -> FaceDetector:
@@ -316,4 +333,4 @@ def with_corpus_flag(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(parse_options(PrepareOptions, with_corpus_flag(sys.argv[1:])))
+    run_script(main, PrepareOptions, with_corpus_flag(sys.argv[1:]))

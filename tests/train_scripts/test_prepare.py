@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -233,6 +234,23 @@ def test_the_number_of_processes_does_not_show(root, tmp_path):
     run(root, tmp_path / "one")
     prepare.prepare(PrepareOptions("toy", str(root), output=str(tmp_path / "three"), size=64, num_proc=3), DiscDetector)
     assert files(tmp_path / "one") == files(tmp_path / "three") and len(files(tmp_path / "one")) == 5
+
+
+class SingleThreaded(DiscDetector):
+    def __init__(self):
+        super().__init__()
+        assert cv2.getNumThreads() == 1
+
+
+def test_no_threads_of_opencv_are_forked_which_workers_would_wait_for(root, tmp_path):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        options = PrepareOptions("toy", str(root), output=str(tmp_path / "crops"), size=64, num_proc=2)
+        assert prepare.prepare(options, SingleThreaded)["complete"]
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_a_run_that_was_killed_goes_on(root, tmp_path):
