@@ -39,7 +39,7 @@ bench: setup
 	done
 
 test: setup
-	.venv/bin/python -m pytest -n 2 -m 'not slow'
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-slow: setup
 	.venv/bin/python -m pytest -n 2

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def nursery():
     nursery.process.wait()
     nursery.process.stdin.close()
     nursery.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def forked_jobs(nursery):
+    """Stands in for `subprocess` in `jobs`: its commands go through the nursery, one after the other."""
+
+    def popen(command, cwd, env, stdout, stderr):
+        script, log = Path(command[1]).stem, Path(stdout.name)
+        order = {"script": script, "argv": command[2:], "log": str(log), "processes": 1, "pause": None}
+        nursery.process.stdin.write(json.dumps(order) + "\n")
+        nursery.process.stdin.flush()
+        nursery.process.stdout.readline()
+        (code,) = nursery.codes()
+        log.write_text(Path(f"{log}_0.txt").read_text())
+        return SimpleNamespace(poll=lambda: code, terminate=lambda: None, wait=lambda: code)
+
+    return SimpleNamespace(Popen=popen, STDOUT=subprocess.STDOUT)
 
 
 @pytest.fixture(scope="session")

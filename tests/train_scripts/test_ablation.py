@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from train_scripts import ablation
+from train_scripts import ablation, jobs
 from train_scripts.ablation import AblationOptions, Row, make_jobs, make_row, refuse_other_frames, score_draws_of
 from train_scripts.ablation_agreement import CLAIMS, agreement, difference, summarise
 from train_scripts.finetune import FinetuningOptions
@@ -153,7 +153,8 @@ def test_scores_are_drawn_for_the_same_people_in_every_row():
         refuse_other_frames({"x": run, "y": predictions(frames=(0, 1, 2, 4))})
 
 
-def test_a_miniature_runs_and_is_done_once(corpus_cache, tmp_path, monkeypatch, capsys):
+def test_a_miniature_runs_and_is_done_once(corpus_cache, forked_jobs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "subprocess", forked_jobs)
     small = {"subjects": 12, "frames": 3, "image_size": 32, "purity": 0.9, "cache_dir": str(corpus_cache)}
     monkeypatch.setattr(ablation, "corpus_options", lambda options, seed: small | {"seed": seed})
     flags = ["--output", str(tmp_path / "runs"), "--results", str(tmp_path), "--seeds", "1", "--text_tower", "tiny"]

@@ -42,12 +42,13 @@ def recipe(tmp_path_factory, corpus_cache):
 
 
 @pytest.fixture(scope="module")
-def done(recipe):
+def done(recipe, forked_jobs):
     """A finished cross-validation: its options and what it returned."""
     options = parse_options(CrossValidationOptions, [str(recipe)])
     with pytest.MonkeyPatch.context() as patch:
         # Files that are edited while the tests run would make every job run again.
         patch.setattr(jobs, "_code_digest", lambda: "the same")
+        patch.setattr(jobs, "subprocess", forked_jobs)
         yield options, main(options)
 
 

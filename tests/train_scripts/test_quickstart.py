@@ -6,6 +6,8 @@ import pytest
 from transformers import AutoModel, AutoModelForImageClassification
 
 import modeling_clef  # noqa: F401
+from train_scripts import jobs, quickstart
+from train_scripts.options import parse_options
 from train_scripts.results_table import as_markdown, result_rows
 
 FLAGS = ["--image_size", 32, "--text_tower", "tiny", "--fractions", "0.2"]
@@ -17,10 +19,18 @@ def output(tmp_path, monkeypatch):
     return tmp_path / "quickstart"
 
 
-def test_it_leaves_figures_a_report_and_a_checkpoint_and_is_done_once(launch, output):
+def test_it_leaves_figures_a_report_and_a_checkpoint_and_is_done_once(
+    forked_jobs, corpus_cache, tmp_path, monkeypatch, capsys
+):
+    made = quickstart.corpus_options
+    monkeypatch.setattr(quickstart, "corpus_options", lambda *given: made(*given) | {"cache_dir": str(corpus_cache)})
+    monkeypatch.setattr(jobs, "subprocess", forked_jobs)
     flags = [*FLAGS, "--subjects", 9, "--frames", 2, "--pretraining_epochs", 1, "--finetuning_steps", 2]
-    first = launch("quickstart", *flags, "--output", output)
-    assert "linear probe, 20 % labels: AU F1" in first.stdout and str(output / "model") in first.stdout
+    output = tmp_path / "quickstart"
+    options = parse_options(quickstart.QuickstartOptions, [*map(str, flags), "--output", str(output)])
+    quickstart.main(options)
+    printed = capsys.readouterr().out
+    assert "linear probe, 20 % labels: AU F1" in printed and str(output / "model") in printed
 
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["seed"] == 0 and metrics["seconds"]["total"] > 0
@@ -32,8 +42,8 @@ def test_it_leaves_figures_a_report_and_a_checkpoint_and_is_done_once(launch, ou
     AutoModel.from_pretrained(output / "model")
     assert len(AutoModelForImageClassification.from_pretrained(output / "model").config.id2label) == 24
 
-    second = launch("quickstart", *flags, "--output", output)
-    assert second.stderr.count("done before") + second.stdout.count("done before") == 7
+    quickstart.main(options)
+    assert "".join(capsys.readouterr()).count("done before") == 7
     assert json.loads((output / "metrics.json").read_text())["arms"] == metrics["arms"]
 
 

@@ -9,13 +9,18 @@ from datasets import Dataset
 from transformers import AutoModelForImageClassification
 
 from processing.corpora import load_corpus
-from train_scripts import finetune, zero_shot
+from train_scripts import finetune, jobs, zero_shot
 from train_scripts.data import without_expressions
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.options import parse_options
 from train_scripts.zero_shot import ZeroShotOptions, score
 
 STAGE = {"text_tower": "tiny", "image_size": 32, "batch_size": 8, "max_steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def quick_jobs(forked_jobs, monkeypatch):
+    monkeypatch.setattr(jobs, "subprocess", forked_jobs)
 
 
 @pytest.fixture(scope="module")
