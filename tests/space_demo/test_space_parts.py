@@ -33,7 +33,8 @@ def test_words_are_read_from_lines_commas_and_semicolons():
 
 
 @pytest.mark.parametrize(
-    "path", ["space_demo/README.md", "hub_cards/templates/model_card.md", "hub_cards/templates/dataset_card.md"]
+    "path",
+    ["README.md", "space_demo/README.md", "hub_cards/templates/model_card.md", "hub_cards/templates/dataset_card.md"],
 )
 def test_what_is_not_allowed_is_the_same_everywhere(path):
     text = " ".join((Path(__file__).resolve().parents[2] / path).read_text(encoding="utf-8").split())
