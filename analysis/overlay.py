@@ -53,7 +53,7 @@ def draw_overlays(table: str | Path, sources: list[Source], output: str | Path) 
     check_overlay_path(output, sources)
     about, named = read_about(table), {source.name: source for source in sources}
     made, beside = Overlays(), _most_faces(table, about)
-    stems = file_stems(beside)
+    stems = file_stems([*beside, *named])
     for name, frames in read_frames_of_sources(table, about):
         source = named.pop(name, None)
         if source is None:

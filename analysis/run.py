@@ -17,7 +17,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from analysis.decode import Span, count_frames
-from analysis.journal import Journal
+from analysis.journal import Journal, ResumeError
 from analysis.model import FaceClassifier, load_classifier
 from analysis.onnx_faces import OnnxYuNetDetector
 from analysis.pipeline import DONE, FAILED, INCOMPLETE, Batch, Cursor, Pipeline, SourceReport
@@ -231,7 +231,7 @@ def analyze_to_file(
     Raises:
         FileExistsError: `output` or an unfinished run is there, and neither `resume` nor `overwrite` is given; or
             another process writes the same output.
-        ValueError: another suffix. ResumeError: other settings than before.
+        ValueError: another suffix. ResumeError: other settings than before, or a half-done source under another name.
         OSError: the output cannot be written, as on a full disk; what was written before can be resumed.
     """
     output = Path(output)
@@ -296,7 +296,13 @@ def _end_half_done(sources: Sequence[Source], journal: Journal) -> list[Problem]
     if before.kind == CAMERA:  # which cannot go back
         problem = "the recording was broken off"
     elif source is None or _changed(source, before):
-        problem = "the run was broken off within it"
+        alike = [source.name for source in sources if source.fingerprint() == before.fingerprint is not None]
+        if source is None and alike:
+            raise ResumeError(
+                f"the unfinished run stopped within {before.source!r}, which seems to be {alike[0]!r} now: give the "
+                "inputs as they were given then, or begin anew (--overwrite)."
+            )
+        problem = "the run was broken off within it; begin anew (--overwrite) to have the rest"
     else:
         return []
     journal.add(journal.schema.empty_table(), [replace(before, status=INCOMPLETE, problem=problem)], None)

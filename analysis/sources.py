@@ -3,7 +3,7 @@
 import glob
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,31 +140,42 @@ def _add_file(path: Path, found: FoundSources, seen: set[str]) -> None:
     _add_source(Source(shown(path), _kind(path), path=path), os.path.realpath(path), found, seen)
 
 
+def _add_file_of_folder(path: Path, found: FoundSources, seen: set[str]) -> None:
+    suffix = path.suffix.lower()
+    if suffix in HEIF_SUFFIXES and not reads_heif():
+        found.ignored[f"{suffix} ({NEEDS_HEIF})"] += 1
+    elif suffix in IMAGE_SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES:
+        _add_file(path, found, seen)
+    else:
+        found.ignored[suffix or "no suffix"] += 1
+
+
 def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
     before = len(found.sources) + found.repeated
 
     def unreadable(error: OSError) -> None:
         found.problems.append(Problem(shown(Path(error.filename or folder)), f"cannot be read: {error.strerror}"))
 
-    visited = {os.path.realpath(folder)}  # links may lead back, or to one folder from several
-    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        paths = {name: os.path.join(place, name) for name in folders if not name.startswith(".")}
-        folders.clear()
-        for name in sorted(paths, key=lambda name: (os.path.islink(paths[name]), name)):
-            if (real := os.path.realpath(paths[name])) not in visited:
-                visited.add(real)
-                folders.append(name)
-        for name in sorted(files):
-            path = Path(place, name)
-            if name.startswith("."):
+    # Links come last: what is there itself is known by its own name, whatever points to it.
+    visited, pending = set(), deque([folder])
+    while pending:
+        path = pending.popleft()
+        if not path.is_dir():
+            _add_file_of_folder(path, found, seen)
+            continue
+        for place, folders, files in os.walk(path, onerror=unreadable):
+            real = os.path.realpath(place)
+            if real in visited:
+                folders.clear()
                 continue
-            suffix = path.suffix.lower()
-            if suffix in HEIF_SUFFIXES and not reads_heif():
-                found.ignored[f"{suffix} ({NEEDS_HEIF})"] += 1
-            elif suffix in IMAGE_SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES:
-                _add_file(path, found, seen)
-            else:
-                found.ignored[suffix or "no suffix"] += 1
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            pending += (Path(place, name) for name in folders if os.path.islink(os.path.join(place, name)))
+            for name in sorted(name for name in files if not name.startswith(".")):
+                if os.path.islink(os.path.join(place, name)):
+                    pending.append(Path(place, name))
+                else:
+                    _add_file_of_folder(Path(place, name), found, seen)
     found.folders |= visited
     if len(found.sources) + found.repeated == before:
         found.problems.append(Problem(shown(folder), "the folder holds no image and no video"))

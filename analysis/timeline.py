@@ -1,6 +1,6 @@
 """Timelines: one picture for every source and face, with a lane for every label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,9 +61,9 @@ class Timeline:
     bands: tuple[Band, ...]
 
 
-def plot_timelines(table: str | Path, folder: str | Path) -> Timelines:
+def plot_timelines(table: str | Path, folder: str | Path, inputs: Sequence[str] = ()) -> Timelines:
     """Draws a PNG for every source and track of a table that `clef analyze` wrote: `STEM-trackN.png`, the stem as
-    `analysis.outputs.file_stems` tells sources apart.
+    `analysis.outputs.file_stems` tells sources apart, those among `inputs` that gave no row as well.
 
     Raises:
         ImportError: matplotlib is missing. FileNotFoundError, ValueError: see `analysis.reading`. OSError: a picture
@@ -73,7 +73,7 @@ def plot_timelines(table: str | Path, folder: str | Path) -> Timelines:
     about = read_about(Path(table))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    made, stems = Timelines(), file_stems(read_source_names(Path(table), about))
+    made, stems = Timelines(), file_stems([*read_source_names(Path(table), about), *inputs])
     for rows in read_sources(Path(table), about):
         if np.isnan(rows.time_s).any() or len(np.unique(rows.frame)) < 2:
             made.untimed += 1

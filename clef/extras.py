@@ -95,7 +95,7 @@ def make(arguments: argparse.Namespace, sources: list) -> int:
             rows = write_summary(arguments.output, arguments.summary)
             print(f"{rows} rows in {arguments.summary}", file=sys.stderr)
         if arguments.plot is not None:
-            made = plot_timelines(arguments.output, arguments.plot)
+            made = plot_timelines(arguments.output, arguments.plot, [source.name for source in sources])
             notes = f", {made.short} faces seen for less than half a second left out" if made.short else ""
             notes += f", {made.untimed} still images have none" if made.untimed else ""
             print(f"{len(made.files)} timelines in {arguments.plot}{notes}", file=sys.stderr)

@@ -319,11 +319,25 @@ def test_a_half_done_file_that_cannot_go_on_is_ended_and_holds_up_no_other(
     assert problem.source == str(clip) and "broken off within it" in problem.message
     assert ("has changed" if what == "changed" else "not among the inputs") in problem.message
     assert reports(path) == {
-        "a/clip.mp4": ("incomplete", "the run was broken off within it"),
+        "a/clip.mp4": ("incomplete", "the run was broken off within it; begin anew (--overwrite) to have the rest"),
         "b/clip.mp4": ("done", None),
     }
     rows = [row["source"] for row in pq.read_table(path).select(["source"]).to_pylist()]
     assert rows == sorted(rows) and 0 < rows.count(str(clip)) < len(rows) == outcome.rows
+
+
+def test_a_half_done_file_is_not_ended_because_its_path_is_spelled_otherwise(
+    run, sources, tmp_path, many_parts, monkeypatch
+):
+    path = tmp_path / "t.parquet"
+    with monkeypatch.context() as patch:
+        kill_after(patch, "add", 3)
+        with pytest.raises(Killed):
+            analyze_to_file(run(sources / "a"), path)
+    monkeypatch.chdir(sources)
+    with pytest.raises(ResumeError, match="seems to be 'a/clip.mp4' now: give the inputs as they were given then"):
+        analyze_to_file(run("a"), path, resume=True)
+    assert analyze_to_file(run(sources / "a"), path, resume=True).done == 1
 
 
 def test_a_full_disk_leaves_what_was_written(run, sources, tmp_path, many_parts, monkeypatch):

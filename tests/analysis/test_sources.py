@@ -47,6 +47,15 @@ def test_links_to_folders_are_followed_and_no_file_is_taken_twice(folder):
     (folder / "b" / "itself").symlink_to(folder / "b")
     found = find_sources("b")
     assert names(found) == ["b/clip.mp4", "b/deep/photo.JPG", "b/linked/take.mp4"]
+    (folder / "b" / "an early one").symlink_to(folder / "b" / "deep" / "within")
+    (folder / "b" / "a latest.mp4").symlink_to(folder / "b" / "clip.mp4")
+    (folder / "b" / "deep" / "within").mkdir()
+    (folder / "b" / "deep" / "within" / "x.mp4").write_bytes(b"x")
+    own = ["b/clip.mp4", "b/deep/photo.JPG", "b/deep/within/x.mp4", "b/linked/take.mp4"]
+    assert names(find_sources("b")) == own and find_sources("b").repeated == 1
+    for made in ("an early one", "a latest.mp4", "deep/within/x.mp4"):
+        (folder / "b" / made).unlink()
+    (folder / "b" / "deep" / "within").rmdir()
     assert not found.repeated and not found.problems and found.ignored == Counter({".json": 1, ".csv": 1})
     assert names(find_sources(["a", "a/clip.mp4", folder / "b" / "linked" / "take.mp4", "elsewhere"])) == [
         "a/clip.mp4",
