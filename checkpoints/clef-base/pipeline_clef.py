@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .frozen_text_clef import fingerprint, weights_of
 from .mirror_clef import mean_with_mirror_image
 
 FACES_AT_ONCE = 16
@@ -71,6 +72,7 @@ class FacialBehaviorPipeline(ChunkPipeline):
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("batch_size", FACES_AT_ONCE)
         self._detectors: dict[tuple, Any] = {}
+        self._weights: tuple | None = None
         self._joined: Any = None
         self._labelled: tuple[tuple, Any] | None = None
         super().__init__(*args, **kwargs)
@@ -209,8 +211,12 @@ class FacialBehaviorPipeline(ChunkPipeline):
 
     def _model_of(self, texts: dict[str, str]) -> Any:
         """The model with these labels. The last one is kept; it shares the towers with the pipeline's own, and the text
-        tower of a text-free one, which joins once, with those before."""
-        key = tuple(texts.items())
+        tower of a text-free one, which joins once, with those before. Where weights change or move, all is made anew.
+        """
+        key, weights = tuple(texts.items()), fingerprint(weights_of(self.model))
+        if weights != self._weights:
+            self._joined = self._labelled = None
+            self._weights = weights
         if self._labelled is None or self._labelled[0] != key:
             if self._joined is None:
                 joined = _copy_beside_towers(self.model)

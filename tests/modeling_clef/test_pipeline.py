@@ -242,6 +242,13 @@ def test_the_text_tower_joins_once_for_all_lists_of_labels(model, folder, photo,
     for labels, faces in zip(lists, found, strict=True):
         fresh = pipeline("facial-behavior", model=str(folder), device="cpu")
         same(faces, fresh(photo, detector=detector, labels=labels))
+    fresh = pipeline("facial-behavior", model=str(folder), device="cpu")
+    for changed in (find, fresh):
+        with torch.no_grad():
+            changed.model.clef.visual_projection.weight.copy_(changed.model.clef.visual_projection.weight.flip(0))
+    after = find(photo, detector=detector, labels=lists[-1])
+    same(after, fresh(photo, detector=detector, labels=lists[-1]))
+    assert scores(after, "labels") != scores(found[-1], "labels")
 
 
 @pytest.mark.parametrize(
