@@ -46,7 +46,8 @@ def training(measured: Measured) -> str:
         )
     lines = []
     stages = f"{STAGES[stage]}."
-    if stage == "finetuning" and measured.recipe.get("pretraining"):
+    alone = (metrics.get("comparison") or {}).get("chosen") == "stage2"
+    if stage == "finetuning" and measured.recipe.get("pretraining") and not alone:
         stages = f"{STAGES['pretraining']}. {stages}"
     if "labelled_frames" in metrics and measured.further_rounds:
         lines.append(f"The last round had {count(metrics['labelled_frames'], 'labelled frame')}.")

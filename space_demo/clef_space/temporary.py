@@ -36,10 +36,14 @@ def result_folder() -> Iterator[Path]:
 
 def remove_when_stopped() -> None:
     """Ctrl-C, SIGTERM and a terminal that is closed remove the folder at once, as a process that is slow to end may be
-    killed, and end the process as Ctrl-C does."""
+    killed, and end the process as Ctrl-C does. Processes that are forked off leave it alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread is told of signals
+    owner = os.getpid()
 
     def stop(number, frame):
-        _remove(TEMPORARY)
+        if os.getpid() == owner:
+            _remove(TEMPORARY)
         raise KeyboardInterrupt
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
