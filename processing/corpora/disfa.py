@@ -18,14 +18,14 @@ from processing.corpora.label_tables import (
     coded_value,
     count_unmatched,
     int_value,
+    is_activity,
     read_table,
-    refuse_unknown_activities,
     rows_by_key,
 )
 from processing.corpora.numbered_pictures import VIDEOS, folder_entries, has_pictures, pictures_by_number, walk
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 from processing.corpora.video_frames import count_frames
-from processing.prompts_clef import ACTION_UNITS
+from processing.prompts_clef import ACTION_UNITS, ACTIVITIES
 
 SUBJECTS = tuple(f"SN{number:03}" for number in range(1, 33) if number not in (14, 15, 19, 20, 22))
 UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26))
@@ -191,7 +191,11 @@ def _read_segments(path: Path) -> list[tuple[int, int, str]]:
     for (_, end, before), (start, _, after) in zip(segments, segments[1:], strict=False):
         if start <= end:
             raise ValueError(f"{str(path)!r}: {before!r} (to frame {end}) and {after!r} (from frame {start}) overlap")
-    refuse_unknown_activities((activity for _, _, activity in segments), path)
+    if unknown := [activity for _, _, activity in segments if not is_activity(activity)]:
+        raise ValueError(
+            f"{str(path)!r}: unknown activity {unknown[0]!r}; one in words of one's own is given as a sentence, the "
+            f"others are {', '.join(ACTIVITIES)}"
+        )
     return segments
 
 

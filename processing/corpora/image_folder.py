@@ -10,7 +10,7 @@
 - split: train, validation or test.
 - sequence, frame: a clip's name, and a whole number from 0 on.
 - activity: what the person was doing, as a key of the project's activities or as a sentence in one's own words; a
-  single word that is no such key is refused, as the texts of stage 1 are sentences.
+  single word that is no such key is counted and not read, as the texts of stage 1 are sentences.
 - expression: neutral, happiness, sadness, surprise, fear, disgust, anger or contempt, in upper or lower case, or a word
   of one's own.
 - AU1 … AU45: occurrence (0 or 1) or intensity (0 to 5), no probabilities; empty, 9 and 999 mean not coded.
@@ -30,8 +30,8 @@ from processing.corpora.face_geometry import checked_box, numbers
 from processing.corpora.label_tables import (
     NOT_CODED,
     int_value,
+    is_activity,
     read_table,
-    refuse_unknown_activities,
     rows_by_key,
     shortened,
 )
@@ -48,6 +48,7 @@ STRONGEST = 5  # FACS intensity E
 
 NO_SUBJECT = "no column subject: every picture counts as a person of its own"
 NO_SUBJECT_BUT_SEQUENCES = "no column subject: every sequence counts as a person of its own"
+UNKNOWN_ACTIVITY = "activity of a single word that is no key, not read: stage 1 needs a sentence"
 BLANK_SUBJECT = "row without a subject, counted as a person of its own"
 BLANK_SUBJECT_BUT_SEQUENCE = "row without a subject, whose sequence counts as a person of its own"
 
@@ -69,8 +70,8 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
     into training.
 
     Raises FileNotFoundError when there is no `labels.csv`, ValueError for another coding, AUs that look like
-    probabilities, a split that is none of the three, an activity that is neither known nor a sentence, a missing
-    column `file`, a column that stands there twice, and `labels` that are no such columns.
+    probabilities, a split that is none of the three, a missing column `file`, a column that stands there twice, and
+    `labels` that are no such columns.
     """
     if coding not in CODINGS:
         raise ValueError(f"got coding={coding!r}; expected one of {', '.join(map(repr, CODINGS))}")
@@ -95,7 +96,6 @@ def read_image_folder(root: str | Path, coding: str = "auto", labels: Sequence[s
         coding = _found_coding(rows, units, root / TABLE)
         report.add(f"rows whose action units are read as {coding} (coding='auto')", count=len(rows))
     records = [_record(row, pictures.paths[row["file"]], units, coding, has_box, own, report) for row in rows]
-    refuse_unknown_activities([record.activity for record in records], root / TABLE)
     return OfficialCorpus("image_folder", records, report, tuple(units), coding if units else None, LICENCE, own)
 
 
@@ -265,6 +265,9 @@ def _word(row: dict[str, str], column: str, known: dict, report: ReadingReport) 
         return None
     if word.lower() in known:
         return word.lower()
+    if column == "activity" and not is_activity(word):
+        report.add(UNKNOWN_ACTIVITY, word)
+        return None
     report.add(f"{column} in words of one's own", word)
     return word
 

@@ -4,7 +4,7 @@ Whatever is not used is counted in a `ReadingReport`, by sequence.
 """
 
 import csv
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from pathlib import Path
 
 from processing.corpora.official import ReadingReport
@@ -160,15 +160,15 @@ def rows_by_key(
     return found
 
 
-def refuse_unknown_activities(activities: Iterable[str | None], path: Path) -> None:
-    """Raises ValueError for a single word that is no key of the project's activities, which a model is never shown."""
-    for activity in sorted(set(activities) - {None}):
-        if " " in activity.strip():
-            continue
-        try:
-            activity_text(activity)
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r}: {error}") from error
+def is_activity(text: str) -> bool:
+    """Whether it is a sentence or a key of the project's activities, which is all that a model is shown."""
+    if " " in text.strip():
+        return True
+    try:
+        activity_text(text)
+    except ValueError:
+        return False
+    return True
 
 
 def count_unmatched(labelled: Collection, pictured: Collection, report: ReadingReport, sequence: str = "") -> None:

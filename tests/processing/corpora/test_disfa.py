@@ -179,7 +179,10 @@ def test_a_path_to_segments_is_kept_as_text(tmp_path):
         ("start_frame,end_frame,activity\n1,5,a\n5,9,b\n", r"'a' \(to frame 5\) and 'b' \(from frame 5\) overlap"),
         ("start_frame,end_frame,activity\n5,1,a\n", "is no segment"),
         ("start_frame,end_frame,activity\n1,2,\n", "is no segment"),
-        ("start_frame,end_frame,activity\n1,2,meal\n", "segments.csv': unknown activity 'meal'.*given as a sentence"),
+        (
+            "start_frame,end_frame,activity\n1,2,meal\n",
+            "segments.csv': unknown activity 'meal'.*as a sentence",
+        ),
         ("start_frame,end_frame,activity\n1,2,a\n3,4\n", "truncated last line"),
         ("start_frame,end_frame,activity\n", "label file without rows"),
         ("start,end,activity\n1,2,a\n", "has no column start_frame, end_frame"),
