@@ -28,11 +28,12 @@ KEEP = 2
 CHECKSUMS = "checksums.json"
 # What training and evaluation say of the weights in a folder, and is not true of others.
 LOGS = ("history.jsonl", "skipped_steps.jsonl")
+EPOCHS = "epochs.jsonl"
 PREDICTIONS = ("predictions.parquet", "results.json", "results.csv")
 OF_ONE_MODEL = (
     *LOGS,
     *PREDICTIONS,
-    "epochs.jsonl",
+    EPOCHS,
     "metrics.json",
     "compare.json",
     "report.html",

@@ -18,11 +18,10 @@ import numpy as np
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
-from train_scripts.checkpoints import training_state
+from train_scripts.checkpoints import EPOCHS, training_state
 from train_scripts.score_draws import HEADLINES, kind_of
 from train_scripts.split_scores import fitted_predictions, headlines
 
-FILE = "epochs.jsonl"
 # By what the saved epoch was chosen.
 SELECTED_ON_VALIDATION = "selected on validation subjects"
 NOT_SELECTED = "the last epoch, not selected"
@@ -89,19 +88,19 @@ class EpochScores:
 
     def _begin(self, step: int) -> None:
         """The first epoch that this process sees: what an earlier process recorded before it stays."""
-        known = read_epochs(self.folder) if (self.folder / FILE).exists() else []
+        known = read_epochs(self.folder) if (self.folder / EPOCHS).exists() else []
         self.records = [record for record in known if record["step"] < step]
         expected = [end for end in self.ends if end < step]
         if [record["step"] for record in self.records] != expected:
             raise ValueError(
-                f"{self.folder / FILE} has records of the steps {[r['step'] for r in self.records]}, expected "
+                f"{self.folder / EPOCHS} has records of the steps {[r['step'] for r in self.records]}, expected "
                 f"{expected}. Resume with the options the run was started with, or start anew in another folder."
             )
 
     def _write(self) -> None:
-        partial = self.folder / (FILE + ".partial")
+        partial = self.folder / (EPOCHS + ".partial")
         partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
-        partial.replace(self.folder / FILE)
+        partial.replace(self.folder / EPOCHS)
 
     def _keep_best(self, model) -> None:
         best = best_epoch(self.records)
@@ -126,9 +125,9 @@ class EpochScores:
 
 def read_epochs(folder: Path) -> list[dict]:
     """The records of a run folder, in order; FileNotFoundError when it has none."""
-    path = Path(folder, FILE)
+    path = Path(folder, EPOCHS)
     if not path.is_file():
-        raise FileNotFoundError(f"{str(folder)!r} holds no {FILE}: it was trained without --epoch_scores true.")
+        raise FileNotFoundError(f"{str(folder)!r} holds no {EPOCHS}: it was trained without --epoch_scores true.")
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -147,8 +147,8 @@ class StepGuard:
             raise FloatingPointError(
                 f"the loss or its gradient was not finite in {self.in_a_row} steps in a row, the last of them step "
                 f"{step} with loss {', '.join(losses)} and gradient norm {norm} on the rows {shortened(rows)}. A lower "
-                "learning_rate, a longer warmup or mixed_precision bf16 instead of fp16 usually helps; "
-                "max_skipped_steps says how many are borne. Earlier checkpoints are kept."
+                "learning_rate, a longer warmup or mixed_precision bf16 instead of fp16 usually helps, in a run that "
+                "starts anew; max_skipped_steps says how many are borne. Earlier checkpoints are kept."
             )
 
 
@@ -211,7 +211,8 @@ def memory_advice(options) -> str:
         ways.append("--lora_rank 8 (adapters train in place of the towers)")
     ways.append("--freeze_text true, --freeze_vision true, a smaller --image_size or tower")
     ways.append("more processes with a smaller batch_size each (docs/launching.md)")
-    return "There was not enough memory for a step. What helps:\n" + "\n".join(f"  {way}" for way in ways)
+    helps = "What helps (--resume takes activation_checkpointing and cache_chunk; with others a run starts anew):"
+    return f"There was not enough memory for a step. {helps}\n" + "\n".join(f"  {way}" for way in ways)
 
 
 @contextmanager

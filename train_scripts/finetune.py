@@ -25,7 +25,7 @@ from modeling_clef import CLEFForImageClassification
 from processing.corpora import load_corpus
 from processing.corpora.prepared import rows_with_faces
 from train_scripts.augmentation import augmenting_device, make_augmentation
-from train_scripts.checkpoints import LOGS, PREDICTIONS, save_finished
+from train_scripts.checkpoints import EPOCHS, LOGS, PREDICTIONS, save_finished
 from train_scripts.data import (
     ClassificationCollator,
     FaceCrops,
@@ -34,7 +34,6 @@ from train_scripts.data import (
     make_loader,
     without_expressions,
 )
-from train_scripts.epoch_scores import FILE as EPOCHS
 from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, EpochScores, epoch_ends
 from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjects
 from train_scripts.label_texts import read_label_texts

@@ -72,13 +72,18 @@ def write_text_free(run: Path, target: Path, validation: Dataset | None = None, 
         metrics["text_projection"] = refit_text_projection(model, processor, validation)
     model.freeze_labels()
     model.config.text_config._name_or_path = ""  # a folder of this machine
+    weights = half_precision(model.state_dict()) if half else None
     target.mkdir(parents=True)
-    model.save_pretrained(target, state_dict=half_precision(model.state_dict()) if half else None)
-    processor.save_pretrained(target)
-    shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
-    if (run / "results.json").is_file():
-        shutil.copy(run / "results.json", target / "results.json")
-    write_metrics(target, **(json.loads((run / "metrics.json").read_text()) | metrics))
+    try:
+        model.save_pretrained(target, state_dict=weights)
+        processor.save_pretrained(target)
+        shutil.copy(run / "recipe.yaml", target / "recipe.yaml")
+        if (run / "results.json").is_file():
+            shutil.copy(run / "results.json", target / "results.json")
+        write_metrics(target, **(json.loads((run / "metrics.json").read_text()) | metrics))
+    except BaseException:
+        shutil.rmtree(target)  # half of it would be refused as a folder that is there
+        raise
     return target
 
 

@@ -139,11 +139,11 @@ def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
 
 def _contents(path: Path) -> str:
     """Of a file what is in it. Of a folder what it says of a prepared corpus or a model, and which weights it has."""
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    texts = [file.read_text() for name in ("metadata.json", "config.json") if (file := path / name).is_file()]
-    weights = [(file.name, file.stat()) for file in sorted(path.glob("*.safetensors"))]
-    return "\n".join([*texts, *(f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in weights)])
+    files = [path]
+    if path.is_dir():
+        files = [file for name in ("metadata.json", "config.json") if (file := path / name).is_file()]
+        files += sorted(path.glob("*.safetensors"))
+    return "\n".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
 def _code_digest() -> str:

@@ -5,6 +5,7 @@ import difflib
 import json
 import sys
 import traceback
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from train_scripts.recipe_base import read_recipe
 
@@ -20,7 +22,7 @@ OptionsT = TypeVar("OptionsT")
 ROOT = Path(__file__).resolve().parents[1]
 # YAML's values that an option of a type takes, and what it is called.
 TYPES = {
-    bool: ((bool,), "true or false"),
+    bool: ((bool, str), "true or false"),
     int: ((int, str), "a whole number"),
     float: ((float, int, str), "a number"),
     str: ((str, int, float), "a text"),
@@ -35,6 +37,7 @@ FREE_ON_RESUME = (
     "num_processes",
     "augment_on",
     "activation_checkpointing",
+    "cache_chunk",
     "compile",
     "max_skipped_steps",
     "checkpoint_steps",
@@ -209,9 +212,12 @@ def save_recipe(options, folder: Path) -> None:
 
 def binding_options(options: TrainingOptions) -> dict:
     """The options that a run has to be resumed with, as JSON holds them: all but `FREE_ON_RESUME` and the folder that a
-    corpus is rendered into."""
+    corpus is rendered into. Of files and folders of this machine the name counts, not where they lie."""
     binding = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_ON_RESUME}
     binding["corpus_options"].pop("cache_dir", None)
+    for name in ("init_from", "vision_tower", "text_tower", "label_texts"):
+        if binding.get(name) and Path(binding[name]).exists():
+            binding[name] = Path(binding[name]).resolve().name
     return json.loads(json.dumps(binding, default=str))
 
 
@@ -241,6 +247,8 @@ def _of_type(value, kind):
             return value
         kind = get_args(kind)[0]
     if get_origin(kind) is list:
+        if value is None:
+            return []
         return [_of_type(item, *get_args(kind)) for item in (value if isinstance(value, list) else [value])]
     if get_origin(kind) is Literal:
         choices = get_args(kind)
@@ -252,8 +260,8 @@ def _of_type(value, kind):
     allowed, expected = TYPES[kind]
     try:
         if type(value) in allowed:
-            return kind(value)
-    except ValueError:
+            return string_to_bool(value) if kind is bool else kind(value)
+    except (ValueError, ArgumentTypeError):
         pass
     raise ValueError(f"expected {expected}.")
 

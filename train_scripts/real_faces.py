@@ -95,11 +95,13 @@ def main(options: RealFacesOptions) -> Path:
         result["seconds"] |= run_jobs([job], 1, options.threads)
         final = job.folder
     validation = load_corpus(options.corpus, root=options.root, split="validation", **options.corpus_options)
-    checkpoint = output / "checkpoint"
-    # Of a run before: its card and figures are not this network's.
+    checkpoint, made = output / "checkpoint", output / "checkpoint.partial"
+    shutil.rmtree(made, ignore_errors=True)
+    write_text_free(final, made, validation, options.half, comparison=result)
+    save_recipe(options, made)
+    # The card and the figures of a run before are not this network's.
     shutil.rmtree(checkpoint, ignore_errors=True)
-    write_text_free(final, checkpoint, validation, options.half, comparison=result)
-    save_recipe(options, checkpoint)
+    made.rename(checkpoint)
     print(f"{ARMS[chosen]} is better on the validation people; text-free checkpoint: {checkpoint}")
     followers = [
         Job("small set", ["train_scripts/check_checkpoint.py", str(checkpoint.resolve()), "--record"], output / "small")
@@ -108,6 +110,8 @@ def main(options: RealFacesOptions) -> Path:
         command = ["train_scripts/evaluate_photos.py", str(checkpoint.resolve()), "--photos", options.photos]
         followers.append(Job("photographs", command, output / "photographs", ["small set"]))
     followers.append(Job("card", ["-m", "hub_cards", str(checkpoint.resolve())], output / "card", [followers[-1].name]))
+    for job in followers:
+        (job.folder / "done.json").unlink(missing_ok=True)  # what they wrote went with the folder before
     run_jobs(followers, 1, options.threads)
     return checkpoint
 

@@ -15,6 +15,7 @@ from accelerate.utils import InitProcessGroupKwargs, set_seed
 from tqdm.auto import tqdm
 
 from train_scripts.checkpoints import (
+    EPOCHS,
     choose_checkpoint,
     corrupt_draws_of,
     load_checkpoint,
@@ -156,6 +157,8 @@ def _train(accelerator, model, make_batches, total_steps, options, losses_of, on
     if accelerator.is_main_process:
         # Not before: a run that cannot begin would change the record of the finished one in this folder.
         save_recipe(options, folder)
+        if not start:
+            (folder / EPOCHS).unlink(missing_ok=True)  # of a run before, which records of this one would follow
     history = History(folder, accelerator, start)
     # What has been done by the time it is seen cannot be skipped: the first such step ends the run.
     borne = 1 if takes_steps_itself(accelerator) else options.max_skipped_steps

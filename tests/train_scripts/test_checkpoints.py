@@ -115,6 +115,11 @@ def test_a_run_is_not_resumed_with_other_options(tmp_path):
     checkpoint = newest_checkpoint(tmp_path)
     moved = FinetuningOptions(corpus_options={"frames": 2, "cache_dir": "b"}, root="b", workers=3, log_steps=1)
     assert load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(moved)) == 1
+    near, far = tmp_path / "near" / "pretrained", tmp_path / "far" / "pretrained"
+    for folder in (near, far):
+        folder.mkdir(parents=True)
+    copies = [binding_options(FinetuningOptions(init_from=str(folder))) for folder in (near, far)]
+    assert copies[0] == copies[1] != binding_options(FinetuningOptions(init_from=str(tmp_path)))
     other = FinetuningOptions(corpus_options={"frames": 3}, head="names", root="a")
     with pytest.raises(ValueError, match="other options: .*'frames': 2.*'frames': 3.*; head .* there, 'names' now"):
         load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(other))

@@ -122,6 +122,12 @@ def test_a_resumed_run_goes_on_with_its_epochs(
     assert all(torch.equal(saved[key], value) for key, value in weights.items())
 
 
+def test_a_run_that_starts_anew_in_a_folder_does_not_go_on_with_the_records_there(epochs_flags, tmp_path):
+    run([*epochs_flags, "--max_steps", 2], tmp_path, "--epoch_scores", "true")
+    run([*epochs_flags, "--batch_size", 24, "--epochs", 1], tmp_path, "--epoch_scores", "true")
+    assert [record["step"] for record in read_epochs(tmp_path)] == [4]
+
+
 def test_a_resumed_run_without_its_records_is_refused(epochs_flags, tmp_path):
     flags = [*epochs_flags, "--max_steps", 4, "--checkpoint_steps", 3, "--epoch_scores", "true"]
     run(flags, tmp_path)

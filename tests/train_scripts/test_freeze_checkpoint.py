@@ -1,5 +1,6 @@
 """A text-free checkpoint from a run's folder, in single and in half precision."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
 from modeling_clef import CLEFForImageClassification, build_label_set
+from train_scripts import freeze_checkpoint
 from train_scripts.freeze_checkpoint import FreezingOptions, half_precision, main, write_text_free
 from train_scripts.options import TrainingOptions
 from train_scripts.towers import make_model, make_processor
@@ -78,6 +80,16 @@ def test_weights_beyond_half_precision_are_refused():
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no run: expected the folder that finetune.py wrote to"):
         FreezingOptions(checkpoint=str(tmp_path), output=str(tmp_path / "frozen"))
+
+
+def test_what_could_not_be_written_whole_leaves_no_folder(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(freeze_checkpoint, "write_metrics", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text_free(run, tmp_path / "frozen")
+    assert not (tmp_path / "frozen").exists()
 
 
 def test_no_folder_that_is_there_is_written_over(run, tmp_path):

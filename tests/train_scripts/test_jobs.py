@@ -45,6 +45,7 @@ def test_a_job_runs_again_when_the_files_it_starts_from_have_changed(tmp_path):
             run_jobs([first, second], parallel=1)
             assert (tmp_path / "n").read_text() == "x" * (times + 1)
             assert (first.folder / "config.json").read_text() == "x" * (times + 1)
+            files[-1].write_text(files[-1].read_text())  # a copy of the same weights is no change
 
 
 def test_paths_of_a_stage_are_those_of_the_working_folder_from_any_other(tmp_path, monkeypatch):

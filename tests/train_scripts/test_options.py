@@ -66,11 +66,13 @@ def read(tmp_path, options_class, line):
 def test_words_that_yaml_takes_for_truth_values_are_the_choices_they_name(tmp_path):
     options = read(tmp_path, PretrainingOptions, "image_pairs: off\nmixed_precision: no\n")
     assert (options.image_pairs, options.mixed_precision) == ("off", "no")
+    assert read(tmp_path, PretrainingOptions, "activity_text: 'false'\n").activity_text is False
 
 
 def test_one_value_is_a_list_of_one_and_numbers_are_what_flags_would_make_of_them(tmp_path):
     assert read(tmp_path, FinetuningOptions, "action_units: AU12\n").action_units == ["AU12"]
     assert read(tmp_path, CrossValidationOptions, "folds: 1\n").folds == [1]
+    assert read(tmp_path, FinetuningOptions, "action_units:\n").action_units == []
     assert read(tmp_path, QuickstartOptions, "fractions: [0.05, 1]\n").fractions == ["0.05", "1"]
     assert type(read(tmp_path, PretrainingOptions, "epochs: 3\n").epochs) is float
     assert read(tmp_path, ZeroShotOptions, "pretraining: null\n").pretraining is None
@@ -86,7 +88,7 @@ def test_one_value_is_a_list_of_one_and_numbers_are_what_flags_would_make_of_the
         ("batch_size: 7.5", "batch_size: got 7.5, expected a whole number"),
         ("batch_size: true", "batch_size: got True, expected a whole number"),
         ("batch_size: [8]", r"batch_size: got [8], expected a whole number"),
-        ("learn_temperatures: 'false'", "learn_temperatures: got 'false', expected true or false"),
+        ("learn_temperatures: maybe", "learn_temperatures: got 'maybe', expected true or false"),
         ("tracker: off", "tracker: got False, expected a text"),
         ("corpus_options: [1]", "corpus_options: got [1], expected a mapping"),
     ],
