@@ -6,8 +6,7 @@ from hub_cards.measured import Measured
 PHOTOGRAPH_SETS = {"london": "Face Research Lab London Set, DeBruine & Jones 2017, CC BY 4.0"}
 LOOKED_AT = (
     "The renderer owes photographs of this set its fuller lips, its teeth, the dark line between closed lips, the "
-    "shadows under lids and its brows: they were looked at beside renders, as were errors of earlier networks on them. "
-    "Other photographs may be read less well."
+    "shadows under lids and its brows: they were looked at beside renders. Other photographs may be read less well."
 )
 # A share of the smiles that is too small, and a gap between groups of people that is too wide. Our choice.
 FEW_FOUND, WIDE_GAP = 0.8, 0.05

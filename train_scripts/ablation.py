@@ -27,7 +27,7 @@ from train_scripts.ablation_agreement import agreement, summarise
 from train_scripts.ablation_table import as_page
 from train_scripts.bootstrap import draw_subjects
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import option, run_script
+from train_scripts.options import option, refuse_less_than_one, run_script
 from train_scripts.predictions import Predictions, read_predictions
 from train_scripts.recipe_base import read_recipe
 from train_scripts.score_draws import fold_draws, frames_of, headline_scores
@@ -76,9 +76,7 @@ class AblationOptions:
         known = (*PAPER_ROWS, *OUR_ROWS)
         if unknown := [name for name in self.rows if name not in known]:
             raise ValueError(f"rows: got {', '.join(unknown)}, expected some of {', '.join(known)}.")
-        for name in ("seeds", "resamples", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+        refuse_less_than_one(self, "seeds", "resamples", "parallel")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from processing.corpora.folds import assign_splits, fold_numbers, fold_report, r
 from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, read_epochs
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import CorpusOptions, option, parse_options, run_script, save_recipe
+from train_scripts.options import CorpusOptions, option, parse_options, refuse_less_than_one, run_script, save_recipe
 from train_scripts.predictions import read_predictions
 from train_scripts.pretrain import PretrainingOptions
 from train_scripts.result_report import write_report
@@ -98,9 +98,7 @@ class CrossValidationOptions(CorpusOptions):
             if not isinstance(value, (dict, type(None))):
                 raise ValueError(f"{name}: got {value!r}, expected a mapping.")
             setattr(self, name, value)
-        for name in ("resamples", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+        refuse_less_than_one(self, "resamples", "parallel")
         known = fold_numbers(self.protocol)
         if unknown := sorted(set(self.folds) - set(known)):
             raise ValueError(f"folds: got {unknown}, but {self.protocol} has {known}.")

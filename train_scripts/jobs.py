@@ -1,5 +1,6 @@
 """Runs commands that depend on each other, several at a time; what is done already is skipped."""
 
+import functools
 import hashlib
 import json
 import os
@@ -126,12 +127,12 @@ class _Running:
 def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
     """What each job's result depends on: the source code, its command and threads, the files that the command names,
     and the jobs before it."""
-    code, fingerprints = _code_digest(), {}
+    code, fingerprints, contents = _code_digest(), {}, functools.cache(_contents)  # many jobs name the same files
     # What jobs write is there only after the first time, and is known by their own fingerprints.
     written = {job.folder.resolve() for job in jobs}
     for job in jobs:
         paths = [Path(ROOT, argument) for argument in job.command[1:] if os.path.exists(Path(ROOT, argument))]
-        files = [_contents(path) for path in paths if path.resolve() not in written]
+        files = [contents(path) for path in paths if path.resolve() not in written]
         parts = [code, str(threads), *job.command, *files, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints

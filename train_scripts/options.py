@@ -54,6 +54,13 @@ def option(default, help: str):
     return field(default=default, metadata={"help": help})
 
 
+def refuse_less_than_one(options, *names: str) -> None:
+    """Raises ValueError for the first of these options that is less than 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name}: got {getattr(options, name)}, expected at least 1.")
+
+
 @dataclass
 class CorpusOptions:
     corpus: str = option("synthetic", "corpus name that load_corpus knows")
@@ -141,9 +148,7 @@ class TrainingOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("batch_size", "gradient_accumulation", "log_steps", "max_skipped_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+        refuse_less_than_one(self, "batch_size", "gradient_accumulation", "log_steps", "max_skipped_steps")
         for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more.")

@@ -24,7 +24,7 @@ import numpy as np
 
 from processing.corpora import load_corpus
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import option, run_script
+from train_scripts.options import option, refuse_less_than_one, run_script
 from train_scripts.report import write_report
 from train_scripts.results_table import as_markdown, result_rows
 
@@ -54,9 +54,7 @@ class QuickstartOptions:
     report: bool = option(True, "write report.html")
 
     def __post_init__(self):
-        for name in ("seeds", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1.")
+        refuse_less_than_one(self, "seeds", "parallel")
 
 
 def main(options: QuickstartOptions) -> dict:

@@ -27,7 +27,7 @@ import yaml
 from processing.corpora import load_corpus
 from train_scripts.freeze_checkpoint import write_text_free
 from train_scripts.jobs import Job, run_jobs
-from train_scripts.options import CorpusOptions, option, run_script, save_recipe
+from train_scripts.options import CorpusOptions, option, refuse_less_than_one, run_script, save_recipe
 from train_scripts.results_table import as_markdown
 from train_scripts.stage_jobs import stage_job
 
@@ -65,9 +65,7 @@ class RealFacesOptions(CorpusOptions):
             if not isinstance(value, dict):
                 raise ValueError(f"{name}: got {value!r}, expected a mapping of options.")
             setattr(self, name, value)
-        for name in ("parallel", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        refuse_less_than_one(self, "parallel", "threads")
 
 
 def main(options: RealFacesOptions) -> Path:

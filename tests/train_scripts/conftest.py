@@ -82,7 +82,10 @@ class Nursery:
         Path(output).mkdir(parents=True, exist_ok=True)
         self.log = Path(output).with_name(Path(output).name + "_log")
         argv = [*map(str, flags), "--output", str(output), *map(str, more)]
-        order = {"script": script, "argv": argv, "log": str(self.log), "processes": processes, "pause": pause}
+        return self.order(script, argv, self.log, processes, pause)
+
+    def order(self, script, argv, log, processes=1, pause=None) -> list[int]:
+        order = {"script": script, "argv": argv, "log": str(log), "processes": processes, "pause": pause}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -119,11 +122,8 @@ def forked_jobs(nursery):
     """Stands in for `subprocess` in `jobs`: its commands go through the nursery, one after the other."""
 
     def popen(command, cwd, env, stdout, stderr):
-        script, log = Path(command[1]).stem, Path(stdout.name)
-        order = {"script": script, "argv": command[2:], "log": str(log), "processes": 1, "pause": None}
-        nursery.process.stdin.write(json.dumps(order) + "\n")
-        nursery.process.stdin.flush()
-        nursery.process.stdout.readline()
+        log = Path(stdout.name)
+        nursery.order(Path(command[1]).stem, command[2:], log)
         (code,) = nursery.codes()
         log.write_text(Path(f"{log}_0.txt").read_text())
         return SimpleNamespace(poll=lambda: code, terminate=lambda: None, wait=lambda: code)
