@@ -280,6 +280,18 @@ def test_figures_of_the_last_round_are_not_told_as_those_of_all_training(run):
     assert "The last round had 5,678 labelled frames." in training and "It took 1,234 steps and 62 seconds" in training
 
 
+@pytest.mark.parametrize(("arm", "told"), [("clef", True), ("stage2", False)])
+def test_stage_1_is_told_of_where_the_weights_had_it(run, arm, told):
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"pretraining": {"epochs": 3}}))
+    score = {"labelled_frames": 9, "au_f1": 0.5, "au_auroc": 0.9, "expression_accuracy": 0.6}
+    comparison = {"rows": {"clef": {"all": score}, "stage2": {"all": score}}, "chosen": arm, "chosen_by": "AUROC"}
+    change(run / "metrics.json", comparison=comparison)
+    card = write_model_card(run).read_text()
+    training = card[card.index("## Training") : card.index("## Results")]
+    assert ("Stage 1: faces of the same activity" in training) is told and "Stage 2: labels are learned" in training
+
+
 def test_an_epoch_that_nobody_named_is_not_spoken_of(run):
     assert "epoch: not said" not in write_model_card(run).read_text()
     results = json.loads((run / "results.json").read_text())

@@ -171,6 +171,28 @@ time.sleep(60)
     assert not list((tmp_path / "there").iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_process_forked_off_leaves_the_folder_to_the_one_it_belongs_to(tmp_path):
+    code = """
+import os, signal, time
+from clef_space.temporary import TEMPORARY, remove_when_stopped
+remove_when_stopped()
+(TEMPORARY / "faces.mp4").write_bytes(b"x")
+child = os.fork()
+if not child:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        os._exit(3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), (TEMPORARY / "faces.mp4").exists())
+"""
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "there"), "PYTHONPATH": str(SPACE)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["3", "True"], done.stderr
+    assert not list((tmp_path / "there").iterdir())
+
+
 def test_labels_come_from_upper_face_to_lower():
     labels = [Label(i, "x", name, name, "", 0.5) for i, name in enumerate(["AU26", "smirk", "AU12", "AU9", "AU1"])]
     assert [label.label for label in anatomical(labels)] == ["AU1", "AU9", "AU12", "AU26", "smirk"]

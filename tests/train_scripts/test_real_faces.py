@@ -1,9 +1,10 @@
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
-from train_scripts import check_checkpoint
+from train_scripts import check_checkpoint, real_faces
 from train_scripts.check_checkpoint import TOLERANCE, CheckOptions, fallen_short
 from train_scripts.options import parse_options
 from train_scripts.real_faces import RealFacesOptions, collect, further_round, make_jobs, run_folder, table
@@ -84,6 +85,37 @@ def test_with_checkpoints_a_killed_recipe_goes_on_where_each_job_was(tmp_path):
         assert job.command[job.command.index("--resume") + 1] == "true"
     without = RealFacesOptions(output=str(tmp_path))
     assert not any("--resume" in job.command for job in make_jobs(without))
+
+
+def test_a_checkpoint_made_before_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    evaluation = {
+        "action_units": {"mean_f1": 0.5, "mean_f1_at_half": 0.5, "mean_auroc": 0.9},
+        "expression": {"accuracy": 0.6},
+    }
+    metrics = {"evaluation": evaluation, "validation": evaluation, "labelled_frames": 10}
+    options = RealFacesOptions(output=str(tmp_path), fractions=[], compare=False)
+    arm = run_folder(options, "clef", "all")
+    arm.mkdir(parents=True)
+    (arm / "metrics.json").write_text(json.dumps(metrics))
+    before = tmp_path / "checkpoint" / "README.md"
+    before.parent.mkdir()
+    before.write_text("the card of the network before")
+
+    def write(run, target, *_, broken=False, **__):
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"new")
+        if broken:
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(real_faces, "load_corpus", lambda *_, **__: None)
+    monkeypatch.setattr(real_faces, "run_jobs", lambda *_: {})
+    monkeypatch.setattr(real_faces, "write_text_free", partial(write, broken=True))
+    with pytest.raises(OSError, match="no space"):
+        real_faces.main(options)
+    assert before.read_text() == "the card of the network before"
+    monkeypatch.setattr(real_faces, "write_text_free", write)
+    checkpoint = real_faces.main(options)
+    assert {path.name for path in checkpoint.iterdir()} == {"model.safetensors", "recipe.yaml"}
 
 
 def test_the_table_says_by_how_much_stage_1_helps_and_where_it_does_not(tmp_path):
