@@ -3,7 +3,9 @@
 import fnmatch
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -26,6 +28,9 @@ FACTS = "card.yaml"
 PREDICTIONS = "predictions.parquet"
 # Fields of what `evaluate_photos.py` measured that name files, which may be called like the people in them.
 NAMING_FILES = ("failures", "several_faces", "unlisted_pictures")
+# An absolute path in a sentence and its last part; it is taken to end where a blank does. No address, and not 1/2/3.
+NAME = r"[^\s/\\'\"`,;:()]"
+PATH_WITHIN = re.compile(rf"(?<![\w.~:/\\])(?:/|[A-Za-z]:[/\\])(?:{NAME}+[/\\])+({NAME}*(?!\.){NAME})?")
 # Files that `assemble` may write, as a repository may still hold them of an earlier push.
 WRITTEN = (
     "*.safetensors",
@@ -85,13 +90,15 @@ def assemble(run: Path, target: Path, repo_id: str | None = None, max_shard_size
     there = [name for name in (*MEASURED, FACTS, PREDICTIONS, "recipe.yaml") if (run / name).is_file()]
     for name in there:
         shutil.copy(run / name, target / name)
-    # From the files as they are: whose model it started from is found by the recipe's paths.
+    texts = [target / name for name in ("config.json", *MEASURED) if (target / name).is_file()]
+    shortened = sum(_shorten(path, _without_paths) for path in texts)
+    # Before whole paths are cut: whose model it started from is found by them.
     write_model_card(target, repo_id)
     (target / PREDICTIONS).unlink(missing_ok=True)
     recipe = yaml.safe_load((target / "recipe.yaml").read_text(encoding="utf-8"))
     (target / "recipe.yaml").write_text(yaml.safe_dump(published_recipe(recipe), sort_keys=False), encoding="utf-8")
     _count_named_files(target / "metrics.json")
-    shortened = sum(_shorten_paths(target / name) for name in ("config.json", *MEASURED) if (target / name).is_file())
+    shortened += sum(_shorten(path, _last_part) for path in texts)
     files = sorted(path.name for path in target.iterdir())
     for name in files:
         # safetensors are written for their owner alone; everyone may read what is published.
@@ -144,25 +151,37 @@ def _count_named_files(path: Path) -> None:
     path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _shorten_paths(path: Path) -> int:
-    """Cuts absolute paths among the texts of a JSON file to their last part; returns how many there were."""
+def _shorten(path: Path, shorten: Callable[[str], str]) -> int:
+    """Shortens the texts of a JSON file; returns how many changed."""
     count = 0
 
-    def shorten(value: Any) -> Any:
+    def visit(value: Any) -> Any:
         nonlocal count
         if isinstance(value, dict):
-            return {key: shorten(part) for key, part in value.items()}
+            return {key: visit(part) for key, part in value.items()}
         if isinstance(value, list):
-            return [shorten(part) for part in value]
-        if isinstance(value, str) and PurePath(value).is_absolute():
-            count += 1
-            return PurePath(value).name
-        return value
+            return [visit(part) for part in value]
+        if not isinstance(value, str) or shorten(value) == value:
+            return value
+        count += 1
+        return shorten(value)
 
-    content = shorten(json.loads(path.read_text(encoding="utf-8")))
+    content = visit(json.loads(path.read_text(encoding="utf-8")))
     if count:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return count
+
+
+def _last_part(text: str) -> str:
+    """Of a text that is an absolute path its last part, any other as it is."""
+    return PurePath(text).name if PurePath(text).is_absolute() else text
+
+
+def _without_paths(text: str) -> str:
+    """A sentence with only the last part of each absolute path in it."""
+    if PurePath(text).is_absolute():
+        return text
+    return PATH_WITHIN.sub(lambda found: found[1] or PurePath(found[0]).name, text)
 
 
 def describe(assembled: Assembled) -> list[str]:
@@ -176,7 +195,7 @@ def describe(assembled: Assembled) -> list[str]:
     if assembled.left_out:
         lines.append(f"left out: {', '.join(assembled.left_out)}")
     if assembled.shortened:
-        lines.append(f"local paths cut to their last part: {assembled.shortened}")
+        lines.append(f"texts with local paths, cut to their last part: {assembled.shortened}")
     return lines
 
 

@@ -21,7 +21,7 @@ from train_scripts.options import option, run_script
 from train_scripts.paired_scores import paired_scores
 from train_scripts.photo_metrics import interval
 from train_scripts.predictions import FILE, Predictions, read_predictions
-from train_scripts.results_text import SCORE_NAMES, full_name, percent
+from train_scripts.results_text import full_name, percent, score_name
 
 SCHEMA_VERSION = 1
 LABEL_SCORES = {"multi_label": ("f1", "auroc"), "single_label": ("f1", "recall")}
@@ -158,7 +158,7 @@ def comparison_table(result: dict) -> str:
         if row["family"] != family:
             family = row["family"]
             lines += ["", f"{family:38}{heads[0]:>8}{heads[1]:>8}{heads[2]:>24}{heads[3]:>12}"]
-        name = SCORE_NAMES[row["score"]] if row["label"] is None else full_name(row["label"])
+        name = score_name(row["label_set"], row["score"]) if row["label"] is None else full_name(row["label"])
         name += "" if row["label"] is None else f", {LABEL_SCORE_NAMES[row['score']]}"
         low, high = row["interval"] or (float("nan"),) * 2
         difference = f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -117,6 +117,7 @@ def _write_results(folder, sets):
             **full_scores(predictions.split("test"), fitted=True),
         },
         "started_from": "/home/ada/outputs/before",
+        "provenance": "Drawn by hand from /home/ada/faces/day_1, then from C:\\home\\ada\\day_2. See https://e.org/a/b.",
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     write_predictions(folder, predictions)

@@ -47,6 +47,14 @@ def test_a_clearly_better_run_is_said_to_be_so_and_its_scores_are_those_of_the_r
     assert "B is better" in comparison_table(result)
 
 
+def test_scores_of_label_sets_of_ones_own_are_called_after_them(plant_predictions):
+    folds = plant_predictions()
+    for fold in folds:
+        fold.label_sets[0]["name"] = "posture"
+    table = comparison_table(compare(folds, copy.deepcopy(folds), resamples=10))
+    assert "\nposture: F1 " in table and "\nexpression accuracy " in table and "AU AUROC" not in table
+
+
 def test_two_runs_of_one_recipe_differ_by_no_more_than_noise(plant_predictions):
     """Both runs' noise is drawn alike: differences beyond it are false alarms, of which Holm leaves about 1 in 20."""
     alarms = 0
