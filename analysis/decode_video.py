@@ -139,8 +139,22 @@ def _picture(frame, aspect) -> np.ndarray:
         picture = ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:
         picture = frame.to_ndarray(format="rgb24", **size)
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    return _upright(picture, frame)
+
+
+def _upright(picture: np.ndarray, frame) -> np.ndarray:
+    """The picture turned and mirrored as the frame's display matrix says: x' = ax + cy, y' = bx + dy."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    if a < 0:
+        picture = picture[:, ::-1]
+    if d < 0:
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
 
 
 def _where(span: Span, began: float | None, end: float | None) -> str:

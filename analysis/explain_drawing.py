@@ -59,8 +59,8 @@ def _cell(figure, column: int, top: float, width: float, height: float):
 
 def _head(figure, column: int, top: float, width: float, height: float, title: str, below: str) -> None:
     left = (GAP + column * (CELL + GAP)) / width
-    figure.text(left, 1 - (top + 0.24) / height, title, fontsize=10, color=INK, va="center")
-    figure.text(left, 1 - (top + 0.47) / height, below, fontsize=8, color=GREY, va="center")
+    figure.text(left, 1 - (top + 0.24) / height, title, fontsize=10, color=INK, va="center", parse_math=False)
+    figure.text(left, 1 - (top + 0.47) / height, below, fontsize=8, color=GREY, va="center", parse_math=False)
 
 
 def _draw_relevance(axes, picture: np.ndarray, relevance: np.ndarray) -> None:

@@ -173,10 +173,18 @@ class Journal:
                 raise ResumeError(
                     f"{str(self.output)!r} cannot be resumed without {self.sidecar.name}, which says what is in it."
                 )
-            before = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            try:
+                before = json.loads(self.sidecar.read_text(encoding="utf-8"))
+                reports, self.rows = [SourceReport(**report) for report in before["sources"]], before["rows"]
+                if self.output.suffix == ".parquet":
+                    pq.read_metadata(self.output)
+            except (ValueError, KeyError, TypeError) as error:  # pyarrow's are ValueErrors
+                raise ResumeError(
+                    f"{str(self.output)!r} cannot be resumed, as it or {self.sidecar.name} is not what an analysis "
+                    f"writes ({error!r}). Put both back, or begin anew (--overwrite)."
+                ) from error
             self._check_agreement(before)
-            self._remember([SourceReport(**report) for report in before["sources"]])
-            self.rows = before["rows"]
+            self._remember(reports)
         run, parts = self.folder / "run.json", self._part_files()
         if run.exists() and parts:
             self._check_agreement(json.loads(run.read_text(encoding="utf-8")))

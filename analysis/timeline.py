@@ -147,14 +147,14 @@ def draw_timeline(timeline: Timeline):
         ticks.append(top + BAND / 2)
         names.append(band.name)
         top += BAND
-    axes.set_yticks(ticks, names, fontsize=9, color=INK)
+    axes.set_yticks(ticks, names, fontsize=9, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=9, colors=INK)
     axes.set_xlabel("time in s", fontsize=9, color=INK)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     title = f"{_shortened_start(timeline.source, 56)}, face {timeline.track}"
-    figure.text(0.012, 1 - 0.2 / height, title, fontsize=11, color=INK, va="center")
+    figure.text(0.012, 1 - 0.2 / height, title, fontsize=11, color=INK, va="center", parse_math=False)
     figure.text(0.012, 1 - 0.42 / height, _key(timeline), fontsize=8, color="#666666", va="center")
     _draw_legend(figure, timeline, height)
     return figure

@@ -7,6 +7,7 @@ torchrun --nproc_per_node 2 train_scripts/pretrain.py                          #
 python train_scripts/pretrain.py --checkpoint_steps 100 --resume               # after a kill the same command goes on
 """
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from modeling_clef import CLEFForPreTraining
@@ -113,9 +115,12 @@ def main(options: PretrainingOptions) -> Path:
         image_image_weight=options.image_image_weight,
         image_activity_weight=options.image_activity_weight,
         image_image_temperature=options.image_image_temperature,
-        logit_scale_init_value=float(np.log(1 / options.image_text_temperature)),
+        logit_scale_init_value=-math.log(options.image_text_temperature),
         learn_temperature=options.learn_temperatures,
     )
+    with torch.no_grad():  # a checkpoint brings its own: CLIP's published ones .01
+        model.clef.logit_scale.fill_(-math.log(options.image_text_temperature))
+        model.image_image_logit_scale.fill_(-math.log(options.image_image_temperature))
     if options.cache_chunk and cache_gradients(model, options.cache_chunk):
         accelerator.print(
             f"cache_chunk: batch norms of the vision tower normalise at most {options.cache_chunk} views at a time"

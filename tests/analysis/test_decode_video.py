@@ -1,5 +1,6 @@
 """Videos as they come: times, sizes, rotations, damage. OpenCV's own reader and the encoder's input are the truth."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -122,6 +123,29 @@ def test_rotation_by_metadata_is_applied(tmp_path, make_video, rotation):
     assert frame.image.shape == expected.shape == ((48, 64, 3) if rotation == 180 else (64, 48, 3))
     np.testing.assert_allclose(frame.image.astype(int), expected.astype(int), atol=12)
     assert frame.image.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d"),
+    [
+        (1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1),
+        (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0), (0, -1, -1, 0),
+    ],
+)  # fmt: skip
+def test_pictures_are_turned_and_mirrored_as_the_files_matrix_says(tmp_path, make_video, a, b, c, d):
+    """ISO 14496-12, 6.2.2: what is stored at (x, y) is shown at (ax + cy, bx + dy)."""
+    path = make_video(tmp_path / "a.mp4", greys(3))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", *(n << 16 for n in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+    stored = read(path)[0].image
+    path.write_bytes(data)
+    y, x = np.mgrid[: stored.shape[0], : stored.shape[1]]
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    expected = np.zeros((down.max() + 1, across.max() + 1, 3), np.uint8)
+    expected[down, across] = stored
+    np.testing.assert_array_equal(read(path)[0].image, expected)
 
 
 def test_pixels_that_are_not_square_are_made_so(tmp_path, make_video):

@@ -302,6 +302,19 @@ def test_a_file_that_changed_keeps_its_rows_and_holds_up_no_other(run, sources, 
         analyze_to_file(run(sources / "a"), path, resume=True)
 
 
+@pytest.mark.parametrize("damage", ["half a record", "another record", "half a table"])
+def test_files_that_are_not_what_was_written_are_refused_in_words(run, sources, tmp_path, damage):
+    path, record = tmp_path / "t.parquet", tmp_path / "t.parquet.json"
+    analyze_to_file(run(sources / "a"), path)
+    broken = path if damage == "half a table" else record
+    content = broken.read_bytes()
+    broken.write_bytes(b"{}" if damage == "another record" else content[: len(content) // 2])
+    before = path.read_bytes()
+    with pytest.raises(ResumeError, match="is not what an analysis writes"):
+        analyze_to_file(run([sources / "a", sources / "b"]), path, resume=True)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("what", ["changed", "left out"])
 def test_a_half_done_file_that_cannot_go_on_is_ended_and_holds_up_no_other(
     run, sources, tmp_path, many_parts, monkeypatch, what

@@ -101,6 +101,18 @@ def test_pictures_of_all_faces_with_names_that_stay_apart(tmp_path, make_table):
             assert picture.width == 1320 and picture.height > 200
 
 
+def test_dollars_in_names_are_no_formulas(tmp_path, make_table):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    (timeline,) = timelines(make_table(tmp_path / "table.parquet", take(source="a$b_{$.mp4")))
+    figure = draw_timeline(timeline)
+    FigureCanvasAgg(figure).draw()  # which raises for a formula without an end
+    (title,) = [text for text in figure.findobj(Text) if "face 0" in text.get_text()]
+    assert title.get_text().startswith("a$b_{$.mp4") and not title.get_parse_math()
+    assert not any(label.get_parse_math() for label in figure.axes[0].get_yticklabels() if label.get_text())
+
+
 def test_the_picture_shows_what_is_there(tmp_path, make_table):
     (timeline,) = timelines(make_table(tmp_path / "table.parquet", take()))
     figure = draw_timeline(timeline)

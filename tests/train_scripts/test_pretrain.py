@@ -92,6 +92,17 @@ def test_every_switch_of_the_ablation_trains_what_it_names(flags, tmp_path, swit
     assert {name for name in line if name.endswith("_loss")} == names
 
 
+def test_temperatures_are_those_that_were_asked_for_whatever_the_checkpoint_has(flags, tmp_path):
+    argv = [*map(str, flags), "--max_steps", "1"]
+    main(parse_options(PretrainingOptions, [*argv, "--output", str(tmp_path / "first")]))
+    argv += ["--image_text_temperature", "0.05", "--image_image_temperature", "0.2"]
+    again = ["--init_from", str(tmp_path / "first"), "--output", str(tmp_path / "again")]
+    main(parse_options(PretrainingOptions, [*argv, *again]))
+    saved = weights(tmp_path / "again")
+    assert saved["clef.logit_scale"].exp().item() == pytest.approx(1 / 0.05)
+    assert saved["image_image_logit_scale"].exp().item() == pytest.approx(1 / 0.2)
+
+
 def test_a_run_that_cannot_begin_leaves_the_finished_one_s_recipe(flags, tmp_path):
     argv = [*map(str, flags), "--max_steps", "1", "--checkpoint_steps", "1", "--output", str(tmp_path)]
     main(parse_options(PretrainingOptions, argv))
