@@ -120,7 +120,9 @@ def load_classifier(
         checkpoint: folder or Hub id. Default: `checkpoints/clef-small`, which ships with the project.
         labels: instead of the checkpoint's own labels these: a dict from label to text, or a list of known action
             units and expressions ("AU12") and of texts, which are labels themselves unless written "label=text".
-            Needs the checkpoint's text tower, which is joined where it was left out.
+            Needs the checkpoint's text tower, which is joined where it was left out. Trained action units keep their
+            calibration and threshold; all else is uncalibrated and present from .5, also each expression, which is
+            then judged by itself and not among the others.
         device: default: the GPU if there is one; with backend "onnx" the processor.
         backend: "torch", or "onnx": ONNX Runtime, quicker on a processor after some seconds of preparation.
         mirror: average each face with its mirror image; somewhat better, and the model takes twice as long.
@@ -150,11 +152,35 @@ def load_classifier(
     if texts is not None:
         model.join_text_tower()
         tokens = processor(labels=texts)
+        trained = [dict(label_set) for label_set in model.config.label_sets or ()]
+        biases = model.label_head.biases.detach().clone()
         model.set_labels(list(texts), tokens["input_ids"], tokens["attention_mask"])
+        _keep_what_was_fitted(model, trained, biases)
     if not model.config.label_sets:
         raise ValueError(f"{name!r} has no labels of its own; give some (--labels).")
     model.freeze_labels()  # texts are encoded once, and their tower takes memory no longer
     return FaceClassifier(name, model.to(place), processor.image_processor, recipe, texts, backend, mirror)
+
+
+def _keep_what_was_fitted(model, trained: list[dict], biases: torch.Tensor) -> None:
+    """Gives action units among new labels the bias, calibration and threshold that they had, so that asking for some of
+    them changes no number. Not for expressions, which were one question and are several now."""
+    kinds = [label_set["problem_type"] for label_set in trained]
+    if kinds.count("multi_label_classification") != 1:
+        return  # of several sets the new one has a mean scale, which no calibration was fitted to
+    place = kinds.index("multi_label_classification")
+    start, old = sum(len(label_set["labels"]) for label_set in trained[:place]), trained[place]
+    (new,) = model.config.label_sets
+    new |= {"temperatures": [1.0] * len(new["labels"]), "calibration_biases": [0.0] * len(new["labels"])}
+    for column, tokens in enumerate(new["name_tokens"]):
+        if tokens not in old["name_tokens"]:
+            continue
+        before = old["name_tokens"].index(tokens)
+        with torch.no_grad():
+            model.label_head.biases[column] = biases[start + before]
+        for fitted in ("thresholds", "temperatures", "calibration_biases"):
+            if old[fitted] is not None:
+                new[fitted][column] = old[fitted][before]
 
 
 def read_labels(labels: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

@@ -64,8 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--labels",
         nargs="+",
         metavar="LABEL",
-        help="your own labels instead of the checkpoint's: known ones (AU12), any words, or NAME=WORDS. Words that a "
-        "checkpoint was not trained on are unvalidated, and count as present from a probability of .5",
+        help="your own labels instead of the checkpoint's: known ones (AU12), any words, or NAME=WORDS. Trained action "
+        "units give the numbers that they give without this; all else is uncalibrated, judged by itself (expressions, "
+        "too) and present from a probability of .5",
     )
     model.add_argument(
         "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"

@@ -1,11 +1,15 @@
 """The checkpoint as an analysis calls it: against the model and its processor as they were saved."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
 
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, AutoProcessor
 
 import modeling_clef  # noqa: F401
@@ -73,6 +77,27 @@ def test_the_digest_is_of_the_weights_as_saved(checkpoint):
     norm = next(module for module in other.modules() if isinstance(module, torch.nn.BatchNorm2d))
     norm.running_mean[0] += 1e-3
     assert FaceClassifier("tiny", other, processor, EYES_NOSE_1).weights != one.weights
+
+
+def test_action_units_asked_for_keep_their_numbers_and_words_are_uncalibrated(checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "calibrated")
+    config = json.loads((folder / "config.json").read_text())
+    units = config["label_sets"][0]
+    units |= {"temperatures": [1.5, 0.7], "calibration_biases": [0.3, -0.6]}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    weights["label_head.biases"][:2] = torch.tensor([0.4, -0.9])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    crops = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    own, asked = load_classifier(folder), load_classifier(folder, ["AU4", "big smile", "happiness", "AU12"])
+    assert asked.groups[0].thresholds == (0.343, 0.5, 0.5, 0.433)
+    found = asked.probabilities(crops)
+    np.testing.assert_allclose(found[:, [3, 0]], own.probabilities(crops)[:, :2], atol=1e-6)
+    (told,) = asked.model.config.label_sets
+    assert told["temperatures"] == [0.7, 1, 1, 1.5] and told["calibration_biases"] == [-0.6, 0, 0, 0.3]
+    # With other words an action unit is what these words are.
+    (told,) = load_classifier(folder, {"AU12": "big smile"}).model.config.label_sets
+    assert told["thresholds"] == [0.5] and told["temperatures"] == [1]
 
 
 def test_labels_are_known_ones_or_words():
