@@ -3,7 +3,8 @@
 python train_scripts/zero_shot.py                                  # trains without some expressions, tests on these
 python train_scripts/zero_shot.py --train_on action_units          # trains on AUs alone, tests on all expressions
 python train_scripts/zero_shot.py --checkpoint outputs/finetune    # trains nothing
-python train_scripts/zero_shot.py train_scripts/recipes/paper/zero_shot_raf_db_from_au.yaml --root … --test_root …
+python train_scripts/zero_shot.py train_scripts/recipes/paper/zero_shot_raf_db_from_action_units.yaml \\
+    --root … --test_root …
 
 Each frame gets the label whose text is most similar. In stage 1 no frame has an expression label, but activity texts
 name the emotion that a task was meant to elicit, as the paper's do: the words are not new to the model then, only

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from modeling_clef import CLEFForImageClassification, CLEFForPreTraining
 from processing.corpora import action_unit_labels, expression_labels, load_corpus
@@ -268,3 +269,71 @@ def test_the_corpus_comes_from_the_options_or_the_recipe(tmp_path):
         None,
         {"subjects": 3},
     )
+
+
+@pytest.fixture
+def own_pictures(tmp_path):
+    """Nine people, and a run folder whose recipe trains on the first fold of them."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for person in range(9):
+        Image.new("RGB", (32, 32), (20 * person, 0, 0)).save(root / f"{person}.png")
+    rows = [f"{person}.png,person{person},{person % 2}" for person in range(9)]
+    (root / "labels.csv").write_text("\n".join(["file,subject,AU12", *rows]) + "\n")
+    return write_recipe(tmp_path / "trained", "image_folder", root, {"protocol": "kfold_3", "fold": 1})
+
+
+def write_recipe(folder, corpus, root, corpus_options):
+    folder.mkdir(exist_ok=True)
+    recipe = {"corpus": corpus, "root": root and str(root), "corpus_options": corpus_options}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def evaluate_on(folder, corpus_options, *arguments):
+    """What `main` does before a model is loaded, as there is none in the folder."""
+    flags = ["--checkpoint", str(folder), "--corpus_options", json.dumps(corpus_options), *map(str, arguments)]
+    with pytest.raises((ValueError, OSError)) as raised:
+        script.main(parse_options(script.EvaluationOptions, flags))
+    return str(raised.value)
+
+
+UNCHECKED = "not checked whether anybody who is scored was trained on"
+
+
+def test_people_whom_the_run_was_trained_on_are_refused(own_pictures, capsys):
+    other_fold = {"protocol": "kfold_3", "fold": 2}
+    message = evaluate_on(own_pictures, other_fold)
+    assert "were trained on, expected none" in message and "--split train" in message
+    assert (
+        message.startswith("3 of 4 subjects (person1, person4, person6)")
+        and "'fold': 1" in message
+        and "'fold': 2" in message
+    )
+    assert "were trained on" in evaluate_on(own_pictures, other_fold, "--threshold_split", "train")
+    for allowed in (
+        evaluate_on(own_pictures, {"protocol": "kfold_3", "fold": 1}),
+        evaluate_on(own_pictures, other_fold, "--split", "train"),
+    ):
+        assert "trained on" not in allowed and "config.json" in allowed
+    assert UNCHECKED not in capsys.readouterr().out
+
+
+def test_training_people_that_cannot_be_looked_up_are_said_so(own_pictures, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    fold = {"protocol": "kfold_3", "fold": 2}
+    write_recipe(own_pictures, "image_folder", pictures, {"protocol": "kfold_3", "fold": 7})
+    assert "config.json" in evaluate_on(own_pictures, fold)
+    assert capsys.readouterr().out.count(UNCHECKED) == 1
+    # Another folder of pictures holds other people, whatever they are called.
+    write_recipe(own_pictures, "image_folder", tmp_path / "others", {"protocol": "kfold_3", "fold": 1})
+    assert "config.json" in evaluate_on(own_pictures, fold, "--root", pictures)
+    assert capsys.readouterr().out.count(UNCHECKED) == 1
+
+
+def test_drawn_people_are_the_same_only_with_the_same_options(tmp_path, capsys):
+    folder = write_recipe(tmp_path / "trained", "synthetic", None, CORPUS | {"protocol": "kfold_3", "fold": 1})
+    other_fold = CORPUS | {"protocol": "kfold_3", "fold": 2}
+    assert "were trained on" in evaluate_on(folder, other_fold)
+    assert "config.json" in evaluate_on(folder, other_fold | {"seed": 1})
+    assert UNCHECKED not in capsys.readouterr().out
