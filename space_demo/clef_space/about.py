@@ -97,7 +97,8 @@ client.predict(handle_file("photo.jpg"), api_name="/picture")
 client.predict(handle_file("photo.jpg"), ["raised eyebrows", "AU12"], api_name="/words")
 client.predict(handle_file("clip.mp4"), api_name="/video")
 client.predict(api_name="/labels")</code></pre>
-<p>All four return plain JSON. <code>/picture</code> and <code>/words</code> give <code>faces</code>, the largest first,
+<p>All four return plain JSON. <code>/picture</code> and <code>/words</code> give <code>faces</code>, the largest first
+and at most {limits.SHOWN_FACES},
 with <code>box</code>, <code>action_units</code>, <code>expression</code>, <code>quality</code> and <code>words</code>;
 <code>/video</code> gives <code>rows</code>, one a frame and face; <code>/labels</code> what the labels mean. What
 cannot be done raises an error whose message is the sentence that this page would show.</p></div>"""

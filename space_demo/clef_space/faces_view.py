@@ -40,8 +40,8 @@ def faces_page(
         _article(recogniser, face, number, len(shown), words, word_scores.get(number))
         for number, face in enumerate(shown)
     ]
-    more = len(faces) - len(shown)
-    left_out = f'<p class="clef-note">{more} smaller faces are not shown.</p>' if more > 0 else ""
+    more = len(faces) > len(shown)
+    left_out = f'<p class="clef-note">Only the {len(shown)} largest faces are shown.</p>' if more else ""
     line = f'<p class="clef-eyebrow">{text(note)}</p>' if note else ""
     hint = '<p class="clef-note">Choose a face by its number.</p>' if len(shown) > 1 else ""
     return (

@@ -20,11 +20,12 @@ class Service:
         self.gate = gate or Gate()
 
     def faces(self, path: str | None) -> tuple[Image.Image, list[FoundFace]]:
-        """The picture at `path`, which is removed soon after, and its faces."""
+        """The picture at `path`, which is removed soon after, and its largest faces: those that are shown, and one more
+        where there are more."""
         with held(path):
             picture = read_picture(path, self.recogniser.read_image)
         with self.gate.pass_through():
-            faces = self.recogniser.analyse(picture)
+            faces = self.recogniser.analyse(picture, SHOWN_FACES + 1)
         if not faces:
             raise Refused(NO_FACE)
         return picture, faces
@@ -37,12 +38,12 @@ class Service:
 
     def picture_json(self, path: str | None) -> dict:
         _, faces = self.faces(path)
-        return {"faces": [numbers(self.recogniser, face) for face in faces]}
+        return {"faces": [numbers(self.recogniser, face) for face in faces[:SHOWN_FACES]]}
 
     def words_json(self, path: str | None, words: list[str]) -> dict:
         words = check_words(words)
         _, faces = self.faces(path)
-        usable = [face for face in faces if face.crop is not None][:SHOWN_FACES]
+        usable = [face for face in faces[:SHOWN_FACES] if face.crop is not None]
         if not usable:
             raise Refused("No upright crop can be cut from the faces of this picture.")
         with self.gate.pass_through():

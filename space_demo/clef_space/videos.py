@@ -92,7 +92,7 @@ def analyse_video(
     _check_file(path)
     deadline = Deadline()
     frames, tracks, writer = [], Tracks(), None
-    source = _frames(path)
+    source = _frames(path, deadline)
     try:
         while chunk := list(islice(source, FRAMES_AT_ONCE)):
             for frame in chunk:
@@ -163,7 +163,7 @@ def _check_file(path: str | None) -> None:
         )
 
 
-def _frames(path: str) -> Iterator[SeenFrame]:
+def _frames(path: str, deadline: Deadline) -> Iterator[SeenFrame]:
     """Frames at `VIDEO_RATE` or the file's own, upright RGB."""
     import av
 
@@ -183,6 +183,7 @@ def _frames(path: str) -> Iterator[SeenFrame]:
             stream.thread_type = "AUTO"
             begin, due, rate = None, 0.0, float(stream.average_rate or VIDEO_RATE)
             for index, frame in enumerate(container.decode(stream)):
+                deadline.check()  # decoding frames that are not looked at takes time, too
                 time_s = frame.time if frame.time is not None else index / rate
                 begin = time_s if begin is None else begin
                 time_s -= begin

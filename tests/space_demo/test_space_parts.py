@@ -276,20 +276,74 @@ def test_a_video_beyond_the_limits_is_refused(clip, monkeypatch, tmp_path):
 
     monkeypatch.setattr(videos, "VIDEO_SECONDS", 1.0)
     with pytest.raises(Refused, match="longer than 1 seconds"):
-        list(videos._frames(str(clip)))
+        list(videos._frames(str(clip), Deadline()))
     monkeypatch.setattr(videos, "VIDEO_SECONDS", 30.0)
-    assert [frame.index for frame in videos._frames(str(clip))] == list(range(20))
+    assert [frame.index for frame in videos._frames(str(clip), Deadline())] == list(range(20))
     monkeypatch.setattr(videos, "VIDEO_RATE", 5.0)
-    assert [frame.index for frame in videos._frames(str(clip))] == list(range(0, 20, 2))
+    assert [frame.index for frame in videos._frames(str(clip), Deadline())] == list(range(0, 20, 2))
     monkeypatch.setattr(videos, "VIDEO_PIXELS", 100_000)
     with pytest.raises(Refused, match="480 x 400 pixels"):
-        list(videos._frames(str(clip)))
+        list(videos._frames(str(clip), Deadline()))
     monkeypatch.setattr(videos, "VIDEO_BYTES", 100)
     with pytest.raises(Refused, match="MB are taken for a video"):
         videos._check_file(str(clip))
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(Refused, match="empty"):
         videos._check_file(str(tmp_path / "empty.mp4"))
+
+
+def test_frames_that_are_not_looked_at_count_for_the_time_limit(clip, monkeypatch):
+    from clef_space import videos
+
+    checked = []
+
+    class Counted:
+        def check(self):
+            checked.append(True)
+
+    monkeypatch.setattr(videos, "VIDEO_RATE", 1.0)
+    assert [frame.index for frame in videos._frames(str(clip), Counted())] == [0, 10]
+    assert len(checked) == 20
+    source = videos._frames(str(clip), Deadline(-1))
+    with pytest.raises(Refused, match="longer than -1 seconds"):
+        next(source)
+
+
+class Crowd:
+    """A recogniser that sees 1,326 faces; `scored` is how many it was asked to score."""
+
+    scored, labels, expressions, action_units = 0, (), (), ()
+
+    def read_image(self, picture):
+        return picture.convert("RGB")
+
+    def analyse(self, picture, most=None):
+        from clef_space.recogniser import FoundFace
+
+        crop = np.zeros((80, 80, 3), np.uint8)
+        faces = [FoundFace([i, 0, i + 1, 1], [], 1.0, {}, crop, np.zeros(0)) for i in range(1326)][:most]
+        self.scored += len(faces)
+        return faces
+
+    def words(self, faces, words):
+        return np.zeros((len(faces), len(words))), [None] * len(faces)
+
+
+def test_of_a_crowd_no_more_faces_are_scored_than_shown_and_one(tmp_path, monkeypatch):
+    from clef_space import faces_view, service
+    from clef_space.limits import SHOWN_FACES
+
+    Image.new("RGB", (60, 50)).save(tmp_path / "crowd.png")
+    monkeypatch.setattr(service, "numbers", lambda recogniser, face, words=None: face.box[0])
+    monkeypatch.setattr(faces_view, "_article", lambda *_: "<article></article>")
+    crowd, path = Crowd(), str(tmp_path / "crowd.png")
+    served = service.Service(crowd)
+    picture, faces = served.faces(path)
+    assert crowd.scored == SHOWN_FACES + 1
+    page = faces_view.faces_page(crowd, picture, faces)
+    assert page.count("<article>") == SHOWN_FACES and "Only the 6 largest faces are shown." in page
+    assert "largest" not in faces_view.faces_page(crowd, picture, faces[:SHOWN_FACES])
+    assert served.picture_json(path) == served.words_json(path, ["smile"]) == {"faces": list(range(SHOWN_FACES))}
 
 
 def test_the_folder_is_what_a_space_needs():
