@@ -27,6 +27,13 @@ SELECTED_ON_VALIDATION = "selected on validation subjects"
 NOT_SELECTED = "the last epoch, not selected"
 
 
+def epoch_selection(recipe: dict) -> str:
+    """By what the saved epoch of a run with these fine-tuning options was chosen; "not said" for other recipes."""
+    if recipe.get("linear_probe"):
+        return "none: a linear head has no epochs"
+    return {"validation": SELECTED_ON_VALIDATION, "last": NOT_SELECTED}.get(recipe.get("select_epoch"), "not said")
+
+
 def epoch_ends(batches_per_epoch: float, total_steps: int) -> list[int]:
     """The optimizer steps after which an epoch is over, the last one always `total_steps`.
 

@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 import modeling_clef  # noqa: F401  (registers the Auto classes)
 from processing.corpora import load_corpus
 from train_scripts.data import choose_labelled
+from train_scripts.epoch_scores import epoch_selection
 from train_scripts.labels import corpus_label_names, corpus_labels
 from train_scripts.options import CorpusOptions, option, run_script
 from train_scripts.predict import Features, extract_features, predict_logits
@@ -98,6 +99,8 @@ def evaluate_checkpoint(
     predictions_folder: Path | None = None,
     fold: int | None = None,
     identity: bool = True,
+    selected: str = "not said",
+    splits: tuple[str, str] = ("test", "validation"),
 ) -> dict:
     """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
 
@@ -116,6 +119,7 @@ def evaluate_checkpoint(
         predictions_folder: where predictions.parquet, and of test frames results.json and results.csv with 95 %
             intervals, are written, if anywhere; `fold` is noted in them.
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
+        selected: by what the epoch was chosen, said in results.json. splits: see `summarise_predictions`.
 
     Returns:
         "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
@@ -141,7 +145,8 @@ def evaluate_checkpoint(
         if predictions_folder is not None:
             write_predictions(predictions_folder, predictions)
             if test is not None:
-                write_results(summarise_predictions([predictions], seed=seed), predictions_folder)
+                said = {"epoch_selection": selected, "splits": splits}
+                write_results(summarise_predictions([predictions], seed=seed, **said), predictions_folder)
     if test is not None and identity:
         features = features or extract_features(model, test, processor, **run)
         try:
@@ -336,12 +341,15 @@ def main(options: EvaluationOptions) -> dict:
         mirror=options.mirror,
         predictions_folder=output if options.predictions else None,
         fold=corpus_options.get("fold"),
+        selected=epoch_selection(_recipe(options.checkpoint)),
+        splits=(options.split, options.threshold_split),
         **run,
     )
     result["data"] |= {
         "corpus": name,
         "corpus_options": corpus_options,
         "split": options.split,
+        "threshold_split": options.threshold_split,
         "mirror": options.mirror,
     }
     if options.probe_fractions:

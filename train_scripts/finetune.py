@@ -34,7 +34,7 @@ from train_scripts.data import (
     make_loader,
     without_expressions,
 )
-from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, EpochScores, epoch_ends
+from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, EpochScores, epoch_ends, epoch_selection
 from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjects
 from train_scripts.label_texts import read_label_texts
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets, with_known_labels
@@ -300,6 +300,7 @@ def _final_scores(model, processor, parts: dict, options: FinetuningOptions, fol
         predictions_folder=folder if options.predictions else None,
         fold=options.corpus_options.get("fold"),
         identity=options.identity_probe,
+        selected=epoch_selection(vars(options)),
     )
     return alone, tested
 

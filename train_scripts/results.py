@@ -43,6 +43,7 @@ def summarise_predictions(
     seed: int = 0,
     paper: dict | None = None,
     epoch_selection: str = "not said",
+    splits: tuple[str, str] = ("test", "validation"),
 ) -> dict:
     """Scores of each fold and of all together, of people in groups, their calibration, and the paper-style scores.
 
@@ -56,6 +57,7 @@ def summarise_predictions(
         epochs: for each fold its records of `epochs.jsonl`; None or empty ones: no paper-style scores.
         paper: the paper's own numbers of this row, kept as they are.
         epoch_selection: by what the epoch of the predictions was chosen, in words such as those of `epoch_scores`.
+        splits: the corpus's names of the splits that are scored and that thresholds were fitted on.
 
     Returns:
         What `templates/results.schema.json` describes.
@@ -85,9 +87,9 @@ def summarise_predictions(
             "frames_without_subject": unnamed,
         },
         "selection": _selection(
-            folds, epoch_selection, any(set_scores["paper_style"] for set_scores in scores.values())
+            folds, epoch_selection, splits[1], any(set_scores["paper_style"] for set_scores in scores.values())
         ),
-        "notes": _notes(len(strata), unnamed, tests),
+        "notes": _notes(len(strata), unnamed, tests, splits[0]),
         "scores": scores,
         "paper": paper,
     }
@@ -225,9 +227,9 @@ def _paper_style(best: list[dict | None]) -> dict | None:
     }
 
 
-def _selection(folds: list[Predictions], epoch_selection: str, has_paper_style: bool) -> dict:
+def _selection(folds: list[Predictions], epoch_selection: str, fitted_on: str, has_paper_style: bool) -> dict:
     fitted = all(s.get("temperatures") is not None for fold in folds for s in fold.label_sets)
-    on = "fitted on validation subjects" if fitted else "not fitted: as the model came"
+    on = f"fitted on {fitted_on} subjects" if fitted else "not fitted: as the model came"
     epoch = SELECTED_ON_TEST if has_paper_style else "not available: the run did not score its epochs on test subjects"
     return {
         "honest": {"thresholds": on, "temperatures": on, "epoch": epoch_selection},
@@ -235,8 +237,10 @@ def _selection(folds: list[Predictions], epoch_selection: str, has_paper_style: 
     }
 
 
-def _notes(subjects: int, unnamed: int, tests: list[Predictions]) -> list[str]:
+def _notes(subjects: int, unnamed: int, tests: list[Predictions], scored: str) -> list[str]:
     notes = []
+    if scored != "test":
+        notes.append(f"What is called test here is the corpus's {scored} split.")
     if subjects < FEW_SUBJECTS:
         notes.append(
             f"Only {subjects} test subjects: with fewer than about {FEW_SUBJECTS}, intervals are narrower than they "

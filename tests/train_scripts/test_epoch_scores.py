@@ -54,6 +54,8 @@ def test_the_saved_epoch_is_the_best_on_validation_subjects(epochs_flags, tmp_pa
     best = max(records, key=lambda record: record["validation_score"])
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["epoch"] == {"saved": best["epoch"], "of": 3, "which": "selected on validation subjects"}
+    said = json.loads((tmp_path / "results.json").read_text())["selection"]["honest"]["epoch"]
+    assert said == "selected on validation subjects"
     # The scores of what was saved are those recorded of that epoch.
     final = metrics["evaluation"]
     assert final["action_units"]["mean_f1"] == pytest.approx(best["test"]["action_units"]["mean_f1"], abs=1e-6)

@@ -127,6 +127,23 @@ def test_the_script_scores_a_run_folder(run_folder, model, processor, corpora):
     assert [row["threshold"] for row in evaluation["action_units"]["labels"].values()] == saved
 
 
+def test_results_name_the_splits_and_the_epoch_they_are_of(run_folder, tmp_path):
+    script.main(script.EvaluationOptions(checkpoint=str(run_folder), predictions=True, output=str(tmp_path / "usual")))
+    usual = json.loads((tmp_path / "usual" / "results.json").read_text())
+    assert usual["selection"]["honest"]["thresholds"] == "fitted on validation subjects"
+    assert usual["selection"]["honest"]["epoch"] == "not said" and "split" not in " ".join(usual["notes"])
+
+    recipe = yaml.safe_load((run_folder / "recipe.yaml").read_text()) | {"select_epoch": "validation"}
+    (run_folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    swapped = {"split": "validation", "threshold_split": "test", "predictions": True, "output": str(tmp_path / "swap")}
+    script.main(script.EvaluationOptions(checkpoint=str(run_folder), **swapped))
+    results = json.loads((tmp_path / "swap" / "results.json").read_text())
+    assert results["selection"]["honest"]["thresholds"] == "fitted on test subjects"
+    assert results["selection"]["honest"]["epoch"] == "selected on validation subjects"
+    assert "What is called test here is the corpus's validation split." in results["notes"]
+    assert results["data"]["frames"] == 16
+
+
 def test_other_outputs_leave_the_run_folder_alone(run_folder, tmp_path):
     before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
     output = tmp_path / "elsewhere"
