@@ -2,7 +2,7 @@
 
 Mavadati et al., IEEE Transactions on Affective Computing 2013. Layout after unpacking:
 
-    ActionUnit_Labels/SN001/SN001_au1.txt   lines "frame,intensity", frames from 1
+    ActionUnit_Labels/SN001/SN001_au1.txt   lines "frame,intensity", frames from 1 (or from 0)
     …/LeftVideoSN001_comp.avi               videos of two cameras, in Videos_LeftCamera and Videos_RightCamera
     …/SN001/0.png                           or pictures taken from them, numbered from 0 or from 1
 
@@ -10,8 +10,8 @@ Pictures and videos may lie up to three folders deep.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from processing.corpora.label_tables import (
@@ -19,6 +19,7 @@ from processing.corpora.label_tables import (
     count_unmatched,
     int_value,
     is_activity,
+    one_table,
     read_table,
     rows_by_key,
 )
@@ -37,13 +38,16 @@ LABELS = re.compile(r"(SN[0-9]{3})_au([0-9]+)\.txt", re.IGNORECASE)
 FRAMES = re.compile(r"(?:(left|right)Video)?(SN[0-9]{3})(?:_comp)?", re.IGNORECASE)  # a video's stem, or a folder
 LICENCE = "DISFA: research licence of the University of Denver, by agreement; not to be passed on"
 
+Units = dict[str, dict[int, int | None]]  # AU → frame → value, of one subject
 Intensities = dict[int, dict[str, int | None]]  # frame → AU → value
 
 
 def read_disfa(root: str | Path, camera: str = "left", segments: str | Path | None = None) -> OfficialCorpus:
     """All frames of one camera with AU intensities 0 to 5; `schema.action_unit_labels` counts an AU from 2 on.
 
-    Frames without labels are left out and counted.
+    Frames without labels are left out and counted. Whether labels and pictures count from 0 or from 1 is what most
+    subjects say; a subject that counts otherwise is left out and counted, as is a single row or picture 0 where frames
+    count from 1.
 
     Args:
         root: the folder with ActionUnit_Labels and the pictures or videos.
@@ -55,20 +59,22 @@ def read_disfa(root: str | Path, camera: str = "left", segments: str | Path | No
 
     Raises FileNotFoundError for a root without label files, or without pictures and videos of the camera; ValueError
     for another camera, for segments that overlap or are not understood, for an activity that is neither known nor a
-    sentence, and when a subject has frames in two places; ImportError for videos without PyAV.
+    sentence, when a subject has frames in two places or label files that contradict each other, and when as many
+    subjects count from 0 as from 1; ImportError for videos without PyAV.
     """
     if camera not in CAMERAS:
         raise ValueError(f"camera is {camera!r}; expected 'left' or 'right'")
     root, report = Path(root), ReadingReport()
     label_folder = _label_folder(root)
     activities = _read_segments(Path(segments)) if segments is not None else None
-    labels = {
+    units = {
         entry.name.upper(): _read_subject(Path(entry.path), entry.name.upper(), report)
         for entry in folder_entries(label_folder, report)
         if SUBJECT.fullmatch(entry.name) and entry.is_dir()
     }
-    frames = _find_frames(root, camera, report)
-    first_label = 0 if any(0 in values for values in labels.values()) else 1
+    first_label, labels = _label_frames(units, report)
+    last = {subject: max(coded) - first_label for subject, coded in labels.items() if coded}
+    frames = _find_frames(root, camera, last, report)
     records = []
     for subject in sorted({*labels, *frames}):
         found = {index + first_label: source for index, source in frames.get(subject, {}).items()}
@@ -100,32 +106,93 @@ def _label_folder(root: Path) -> Path:
     raise wrong_root("DISFA", root, expected)
 
 
-def _read_subject(folder: Path, subject: str, report: ReadingReport) -> Intensities:
-    frames: Intensities = defaultdict(dict)
-    names = {}
+def _read_subject(folder: Path, subject: str, report: ReadingReport) -> Units:
+    units: Units = {}
+    files = defaultdict(list)
     for entry in folder_entries(folder, report, subject):
         match = LABELS.fullmatch(entry.name)
         if match and match[1].upper() == subject:
-            names[f"AU{int(match[2])}"] = Path(entry.path)
+            files[f"AU{int(match[2])}"].append(Path(entry.path))
         else:
             report.add("file that is no label file of its subject", subject, example=entry.path)
-    for name in sorted({*UNITS, *names}, key=lambda name: int(name[2:])):
+    for name in sorted({*UNITS, *files}, key=lambda name: int(name[2:])):
         if name not in UNITS:
             known = "an action unit that the set is not known to code" if name in ACTION_UNITS else None
-            report.add(known or "action unit without a text here", subject, example=names[name])
-        elif name not in names:
+            report.add(known or "action unit without a text here", subject, len(files[name]), files[name][0])
+        elif name not in files:
             report.add("missing label file of an action unit", subject, example=f"{subject}_{name.lower()}.txt")
         else:
-            rows = read_table(names[name], report, subject, header=("frame", "intensity"))
+            file = one_table(files[name], report, subject)
+            rows = read_table(file, report, subject, header=("frame", "intensity"))
+            units[name] = {}
             for frame, row in rows_by_key(rows, lambda row: int_value(row["frame"]), report, subject).items():
-                what = f"{names[name].name}, frame {frame}"
                 text = "" if row is None else row["intensity"]
-                frames[frame][name] = coded_value(text, 0, 5, report, subject, what=what)
-    return dict(frames)
+                units[name][frame] = coded_value(text, 0, 5, report, subject, what=f"{file.name}, frame {frame}")
+    units = {name: values for name, values in units.items() if values}
+    _count_short(units, subject, report)
+    return units
 
 
-def _find_frames(root: Path, camera: str, report: ReadingReport) -> dict[str, dict[int, dict]]:
-    """Subject → index of the frame from 0 → fields of its record that say where it is."""
+def _count_short(units: Units, subject: str, report: ReadingReport) -> None:
+    """Count files without rows for frames that at least half of the subject's files have, such as one that was cut."""
+    files = Counter(frame for values in units.values() for frame in values)
+    usual = {frame for frame, count in files.items() if 2 * count >= len(units) and frame != 0}
+    for name, values in units.items():
+        if lacking := usual - values.keys():
+            example = f"{subject} {name}: {len(lacking)} of {len(usual)} frames lacking, such as {min(lacking)}"
+            report.add("label file with fewer frames than the others of its subject", subject, example=example)
+
+
+def _label_frames(units: dict[str, Units], report: ReadingReport) -> tuple[int, dict[str, Intensities]]:
+    """The number that labels count from, and the labels of all subjects that count so."""
+    starts = {
+        subject: _majority([0 if 0 in values else 1 for values in files.values()]) for subject, files in units.items()
+    }
+    first = _decided("labels", starts, [start for start in starts.values() if start is not None])
+    labels: dict[str, Intensities] = {subject: {} for subject in units}
+    for subject, files in units.items():
+        if files and starts[subject] != first:
+            reason = f"subject left out: its labels do not count from {first} as the others' do"
+            report.add(
+                reason, subject, example=f"{subject}: {sum(0 in v for v in files.values())} files have a frame 0"
+            )
+            continue
+        frames: Intensities = defaultdict(dict)
+        for name, values in files.items():
+            for frame, value in values.items():
+                if frame < first:
+                    reason = f"label of a frame before the first, {first}"
+                    report.add(reason, subject, example=f"{subject} {name}, frame {frame}")
+                else:
+                    frames[frame][name] = value
+        labels[subject] = dict(frames)
+    return first, labels
+
+
+def _majority(votes: Iterable[int]) -> int | None:
+    """Which of 0 and 1 more of `votes` are; None where there are as many, or none."""
+    counts = Counter(votes)
+    return None if counts[0] == counts[1] else counts.most_common(1)[0][0]
+
+
+def _decided(what: str, subjects: Collection[str], votes: Sequence[int]) -> int:
+    """The majority of votes, 1 without any. Raises ValueError for as many 0 as 1."""
+    if not votes:
+        return 1
+    first = _majority(votes)
+    if first is None:
+        raise ValueError(
+            f"{what} count frames from 0 for as many subjects as from 1 ({', '.join(sorted(subjects)[:6])}, …); "
+            "expected one or the other: number all as the published ones, or take out those numbered otherwise"
+        )
+    return first
+
+
+def _find_frames(root: Path, camera: str, last: dict[str, int], report: ReadingReport) -> dict[str, dict[int, dict]]:
+    """Subject → index of the frame from 0 → fields of its record that say where it is.
+
+    `last`: subject → index of the last frame that has labels.
+    """
     folders: dict[str, list[Path]] = defaultdict(list)
     videos: dict[str, list[Path]] = defaultdict(list)
     for entry in walk(root, report, DEPTH, FRAMES):
@@ -150,23 +217,47 @@ def _find_frames(root: Path, camera: str, report: ReadingReport) -> dict[str, di
         raise wrong_root("DISFA", root, expected)
     for subject in sorted(videos.keys() & folders.keys()):
         report.add("video not used, as there are pictures", subject, example=videos[subject][0])
-    return _picture_frames(folders, report) | {
+    return _picture_frames(folders, last, report) | {
         subject: {index: {"video": path, "video_frame": index} for index in range(count_frames(path, report, subject))}
         for subject, (path,) in videos.items()
         if subject not in folders
     }
 
 
-def _picture_frames(folders: dict[str, list[Path]], report: ReadingReport) -> dict[str, dict[int, dict]]:
+def _picture_frames(
+    folders: dict[str, list[Path]], last: dict[str, int], report: ReadingReport
+) -> dict[str, dict[int, dict]]:
     pictures = {subject: pictures_by_number(path, report, subject) for subject, (path,) in folders.items()}
-    # Decided for all subjects together: one whose first picture is missing looks as if it counted from 1.
-    first = 0 if any(0 in numbers for numbers in pictures.values()) else 1
+    pictures = {subject: numbers for subject, numbers in pictures.items() if numbers}
+    # A first picture that is missing, or a stray one, makes a subject look as if it counted otherwise. Where pictures
+    # start and end, beside the labels, tells; whoever fits both or neither says nothing, unless nobody says anything.
+    starts = {subject: _fitting_start(numbers, last.get(subject)) for subject, numbers in pictures.items()}
+    said = [start for start in starts.values() if start is not None]
+    first = _decided("pictures", pictures, said or [0 if 0 in numbers else 1 for numbers in pictures.values()])
+    found: dict[str, dict[int, dict]] = {subject: {} for subject in pictures}
     for subject, numbers in pictures.items():
-        report.add(f"pictures numbered from {first} (used, nothing to do)", subject, len(numbers))
-    return {
-        subject: {number - first: {"image": path} for number, path in numbers.items()}
-        for subject, numbers in pictures.items()
-    }
+        if starts[subject] not in (first, None):
+            example = f"{subject}: {min(numbers)} to {max(numbers)}; renumber them to use them"
+            report.add(
+                f"picture left out: its subject does not count from {first} as the others do",
+                subject,
+                len(numbers),
+                example,
+            )
+            continue
+        stray = [path for number, path in numbers.items() if number < first]
+        report.add(f"picture numbered before the first, {first}", subject, len(stray), *stray)
+        report.add(f"pictures numbered from {first} (used, nothing to do)", subject, len(numbers) - len(stray))
+        found[subject] = {number - first: {"image": path} for number, path in numbers.items() if number >= first}
+    return found
+
+
+def _fitting_start(numbers: Collection[int], last: int | None) -> int | None:
+    """0 or 1 where the pictures lie within the labels, which end at the index `last`, only if they count from there."""
+    if last is None:
+        return None
+    fitting = [first for first in (0, 1) if min(numbers) >= first and max(numbers) - first <= last]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _camera_of(path: Path) -> str | None:

@@ -109,6 +109,25 @@ def int_value(text: str) -> int | None:
     return int(value) if value.is_integer() else None
 
 
+def one_table(paths: Sequence[Path], report: ReadingReport, sequence: str = "") -> Path:
+    """The label file of a sequence that should have one; further ones with the same lines are counted.
+
+    Raises ValueError when they say different things: nothing tells which is right.
+    """
+    chosen, *others = paths
+    for other in others:
+        if _said(other) != _said(chosen):
+            raise ValueError(
+                f"two label files contradict each other, {str(chosen)!r} and {str(other)!r}; keep the one that is right"
+            )
+        report.add("identical label file, not used", sequence, example=other)
+    return chosen
+
+
+def _said(path: Path) -> list[str]:
+    return [line.strip() for line in read_lines(path, ReadingReport()) if line.strip()]
+
+
 def coded_value(
     text: str,
     low: int,

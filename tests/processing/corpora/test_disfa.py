@@ -65,6 +65,71 @@ def test_labels_numbered_from_0(tmp_path):
     assert rows(read_disfa(tmp_path)) == [(0, "0.png"), (1, "1.png"), (2, "2.png"), (3, "3.png")]
 
 
+def test_a_stray_row_or_picture_numbered_0_shifts_nobody(tmp_path):
+    for subject in ("SN001", "SN002", "SN003"):
+        stray = {"AU4": "0,5\n1,5\n2,0\n3,1\n4,2\n"} if subject == "SN002" else {}
+        labels(tmp_path, subject, **stray)
+        pictures(tmp_path, subject, range(0 if subject == "SN003" else 1, 5))
+    corpus = read_disfa(tmp_path)
+    for subject in ("SN001", "SN002", "SN003"):
+        assert rows(corpus, subject) == [(n, f"{n}.png") for n in range(1, 5)]
+    report = corpus.report.as_dict()
+    row = report["label of a frame before the first, 1"]
+    assert (row["by_sequence"], row["examples"]) == ({"SN002": 1}, ["SN002 AU4, frame 0"])
+    assert report["picture numbered before the first, 1"]["by_sequence"] == {"SN003": 1}
+    assert "label file with fewer frames than the others of its subject" not in report
+
+
+def test_subjects_that_count_otherwise_than_most_are_left_out(tmp_path):
+    for subject in ("SN001", "SN002", "SN003", "SN004"):
+        labels(tmp_path, subject, base=0 if subject == "SN004" else 1)
+        pictures(tmp_path, subject, range(1, 5) if subject == "SN003" else range(4))
+    corpus = read_disfa(tmp_path)
+    assert {r.subject_id for r in corpus.records} == {"SN001", "SN002"}
+    report = corpus.report.as_dict()
+    reason = "subject left out: its labels do not count from 1 as the others' do"
+    assert report[reason]["by_sequence"] == {"SN004": 1} and "12 files" in report[reason]["examples"][0]
+    reason = "picture left out: its subject does not count from 0 as the others do"
+    assert report[reason]["by_sequence"] == {"SN003": 4} and "1 to 4; renumber" in report[reason]["examples"][0]
+
+
+def test_as_many_subjects_that_count_from_0_as_from_1_are_refused(tmp_path):
+    for subject in ("SN001", "SN002"):
+        labels(tmp_path, subject)
+        pictures(tmp_path, subject, range(1, 5) if subject == "SN002" else range(4))
+    with pytest.raises(ValueError, match=r"pictures count frames from 0 for as many .* \(SN001, SN002, …\); expected"):
+        read_disfa(tmp_path)
+    labels(tmp_path, "SN002", base=0)
+    with pytest.raises(ValueError, match="labels count frames from 0 for as many"):
+        read_disfa(tmp_path)
+
+
+def test_a_cut_label_file_is_told_apart_from_uncoded_frames(tmp_path):
+    labels(tmp_path, "SN001", frames=6, AU4="1,0\n2,1\n3,1\n")
+    pictures(tmp_path, "SN001", range(6))
+    corpus = read_disfa(tmp_path)
+    assert [r.action_units["AU4"] for r in corpus.records] == [0, 1, 1, None, None, None]
+    entry = corpus.report.as_dict()["label file with fewer frames than the others of its subject"]
+    assert entry["by_sequence"] == {"SN001": 1}
+    assert entry["examples"] == ["SN001 AU4: 3 of 6 frames lacking, such as 4"]
+
+
+def test_two_label_files_of_one_action_unit_have_to_agree(tmp_path):
+    labels(tmp_path, "SN001")
+    pictures(tmp_path, "SN001", range(4))
+    file = tmp_path / "ActionUnit_Labels/SN001/SN001_au1.txt"
+    second = file.with_name("SN001_au01.txt")
+    second.write_text(file.read_text().replace("\r\n", "\n"))
+    corpus = read_disfa(tmp_path)
+    assert [r.action_units["AU1"] for r in corpus.records] == [2, 3, 4, 5]
+    assert corpus.report.as_dict()["identical label file, not used"]["by_sequence"] == {"SN001": 1}
+    second.write_text("1,0\n2,0\n")
+    with pytest.raises(
+        ValueError, match="contradict each other, .*SN001_au01.txt.* and .*SN001_au1.txt'; keep the one"
+    ):
+        read_disfa(tmp_path)
+
+
 def test_what_is_wrong_with_labels_is_counted(tmp_path):
     text = "\ufeff1,0\n2,7\n3,5\n3,5\n4,1\n4,2\n5,\n6"
     labels(tmp_path, "SN001", frames=5, AU1=text, AU26=None, AU2="")
