@@ -1,12 +1,20 @@
 """What BP4D and BP4D+ have in common: where AU tables, pictures and videos lie, and how they belong together."""
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from processing.corpora.label_tables import coded_value, count_unmatched, int_value, read_table, rows_by_key
-from processing.corpora.numbered_pictures import VIDEOS, folder_entries, has_pictures, pictures_by_number, walk
+from processing.corpora.label_tables import coded_value, count_unmatched, int_value, one_table, read_table, rows_by_key
+from processing.corpora.numbered_pictures import (
+    PICTURES,
+    VIDEOS,
+    folder_entries,
+    has_pictures,
+    pictures_by_number,
+    walk,
+)
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 from processing.corpora.video_frames import count_frames
 from processing.prompts_clef import ACTION_UNITS
@@ -20,6 +28,7 @@ SUBJECT = re.compile(r"([FM])([0-9]{3})", re.IGNORECASE)
 LABELS = re.compile(r"([FM][0-9]{3})_(T[0-9]+)\.csv", re.IGNORECASE)
 VIDEO = re.compile(r"2?([FM])([0-9]{2,3})_(T?)([0-9]+)", re.IGNORECASE)
 USUAL = {"0": 0, "1": 1, "9": None}  # almost all of millions of cells
+MISPLACED = "picture outside of folders such as F001/T1, not used"
 DEPTH = 3  # levels of folders below the root in which subjects' folders are looked for
 
 
@@ -67,12 +76,12 @@ def read_release(release: Release, root: Path, uncoded_frames: bool, uncoded_tas
         uncoded_tasks: also frames of the other tasks.
 
     Raises FileNotFoundError for a root without AU tables, or without pictures and videos; ValueError when pictures of
-    a sequence lie in two folders and when video names contradict each other.
+    a sequence lie in two folders, when its AU tables contradict each other and when video names do.
     """
     root, report = Path(root), ReadingReport()
-    label_folder = _label_folder(release, root)
+    tables = _find_tables(release, root, report)
     pictures, videos = _find_frames(release, root, report)
-    labels = _read_labels(release, label_folder, report)
+    labels = _read_labels(tables, report)
     records = []
     for sequence in sorted(
         {*pictures, *videos, *labels.frames}, key=lambda sequence: (sequence[0], int(sequence[1][1:]))
@@ -116,15 +125,25 @@ def read_release(release: Release, root: Path, uncoded_frames: bool, uncoded_tas
     )
 
 
-def _label_folder(release: Release, root: Path) -> Path:
+def _find_tables(release: Release, root: Path, report: ReadingReport) -> dict[SequenceKey, list[Path]]:
+    """The AU tables of all folders that such tables are unpacked to."""
     expected = [f"{folder}/F001_T1.csv" for folder in LABEL_FOLDERS[:2]]
     if not root.is_dir():
         raise wrong_root(release.title, root, expected)
-    for name in LABEL_FOLDERS:
-        folder = root / name
-        if folder.is_dir() and any(LABELS.fullmatch(path.name) for path in folder.iterdir()):
-            return folder
-    raise wrong_root(release.title, root, expected)
+    tables: dict[SequenceKey, list[Path]] = defaultdict(list)
+    for folder in (root / name for name in LABEL_FOLDERS):
+        entries = [entry for entry in folder_entries(folder, report) if not entry.is_dir()] if folder.is_dir() else []
+        if not any(LABELS.fullmatch(entry.name) for entry in entries):
+            continue
+        for entry in entries:
+            match = LABELS.fullmatch(entry.name)
+            if match and match[2].upper() in release.tasks:
+                tables[match[1].upper(), match[2].upper()].append(Path(entry.path))
+            else:
+                report.add("file that is no AU table of a task", example=entry.path)
+    if not tables:
+        raise wrong_root(release.title, root, expected)
+    return tables
 
 
 def _find_frames(release: Release, root: Path, report: ReadingReport):
@@ -154,12 +173,25 @@ def _find_frames(release: Release, root: Path, report: ReadingReport):
             )
         for numbers in found.values():
             pictures[sequence] = numbers
+    _count_misplaced(root, {place for places in folders.values() for place in places}, report)
     for subject in sorted(archives - {subject for subject, _ in pictures}):
         report.add("archive that is not unpacked", subject, example=f"{subject}.zip")
     videos = _videos(release, named, report)
     if not pictures and not videos:
         raise wrong_root(release.title, root, ["F001/T1/*.jpg (unpack the archives F001.zip, … first)", "videos"])
     return pictures, videos
+
+
+def _count_misplaced(root: Path, places: set[Path], report: ReadingReport) -> None:
+    """Count pictures outside of `places`, the folders that are read, by folder."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(folder) in places:
+            continue
+        misplaced = [name for name in files if name.lower().endswith(PICTURES) and not name.startswith(".")]
+        if misplaced:
+            place = Path(folder).relative_to(root).as_posix()
+            report.add(MISPLACED, place, len(misplaced), f"{folder}/{min(misplaced)}")
 
 
 def _videos(release: Release, named: dict[Path, str], report: ReadingReport) -> dict[SequenceKey, Path]:
@@ -202,17 +234,14 @@ def _frames(sequence: SequenceKey, pictures, videos, report: ReadingReport) -> d
     return {}
 
 
-def _read_labels(release: Release, folder: Path, report: ReadingReport) -> Labels:
+def _read_labels(tables: dict[SequenceKey, list[Path]], report: ReadingReport) -> Labels:
     frames: dict[SequenceKey, dict[int, dict[str, int]]] = {}
     coded_anywhere: set[int] = set()
     columns: dict[int, set[SequenceKey]] = defaultdict(set)
-    for entry in folder_entries(folder, report):
-        match = LABELS.fullmatch(entry.name)
-        if not match or match[2].upper() not in release.tasks:
-            report.add("file that is no AU table of a task", example=entry.path)
-            continue
-        sequence = (match[1].upper(), match[2].upper())
-        frames[sequence] = _read_table(Path(entry.path), "/".join(sequence), sequence, columns, coded_anywhere, report)
+    for sequence, paths in tables.items():
+        name = "/".join(sequence)
+        path = one_table(paths, report, name)
+        frames[sequence] = _read_table(path, name, sequence, columns, coded_anywhere, report)
     for number in sorted(columns):
         if number not in coded_anywhere:
             report.add("action unit that is never coded", f"AU{number}", len(columns[number]))

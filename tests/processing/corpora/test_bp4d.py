@@ -178,6 +178,37 @@ def test_stray_files_are_counted(root):
     assert report.as_dict()["subject that the set is not known to have"]["by_sequence"] == {"F077/T1": 1}
 
 
+def test_two_tables_of_one_task_have_to_agree(root):
+    first = root / "AUCoding" / "AU_OCC" / "F001_T1.csv"
+    second = root / "AU_OCC" / "f001_t1.CSV"
+    second.parent.mkdir()
+    second.write_text(first.read_text().replace("\n", "\r\n"), newline="")
+    table(root, "F002_T1", [row(1, AU12=1)]).rename(root / "AU_OCC" / "F002_T1.csv")  # the other half of the tables
+    pictures(root, "F002/T1", "1.jpg")
+    corpus = read_bp4d(root)
+    assert [r.subject_id for r in corpus.records] == ["F001", "F001", "F001", "F002", "M011", "M011"]
+    assert corpus.report.as_dict()["identical label file, not used"]["by_sequence"] == {"F001/T1": 1}
+    for other in (second, first.with_name("f001_t1.csv")):
+        second.unlink(missing_ok=True)
+        other.write_text("0,12\n2440,0\n")
+        if not first.samefile(other):  # as it is where upper and lower case are one
+            with pytest.raises(
+                ValueError, match=r"contradict each other, .*F001_T1.csv' and .*f001_t1.*; keep the one"
+            ):
+                read_bp4d(root)
+
+
+def test_pictures_in_unexpected_folders_are_counted(root):
+    for name in ("F001/T9", "F001", "F001/T1/more", "M011/T2/M011/T2", "a/b/c/F003/T1"):
+        pictures(root, name, "1.jpg", "2.JPG")
+    corpus = read_bp4d(root)
+    assert len(corpus.records) == 5
+    entry = corpus.report.as_dict()["picture outside of folders such as F001/T1, not used"]
+    folders = ("F001", "F001/T1/more", "F001/T9", "M011/T2/M011/T2", "a/b/c/F003/T1")
+    assert entry["by_sequence"] == {f"Sequences(2D+3D)/{name}": 2 for name in folders}
+    assert str(root / "Sequences(2D+3D)/F001/T9/1.jpg") in entry["examples"]
+
+
 def test_wrong_roots_say_what_they_looked_for(tmp_path, root):
     with pytest.raises(FileNotFoundError, match=r"BP4D: looked for AUCoding/AU_OCC/F001_T1.csv.*does not exist"):
         read_bp4d(tmp_path / "none")
