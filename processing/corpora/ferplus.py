@@ -18,11 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from datasets.utils import tqdm
 
-from processing.corpora.label_tables import int_value, read_table, rows_by_key, shortened
+from processing.corpora.label_tables import damaged_header, int_value, read_table, rows_by_key, shortened
 from processing.corpora.named_pictures import NamedPictures
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
 
@@ -190,7 +191,7 @@ def _votes_of_tables(new: Path, old: Path, report: ReadingReport) -> Iterator[_V
             missing, present = (new, old) if row is None else (old, new)
             report.add(f"row of {present.name} that {missing.name} lacks", example=f"line {line}")
         elif not row or not source:
-            report.add("row with missing columns", example=f"{(old if row else new).name}, line {line}")
+            report.add("row with missing columns, or damaged", example=f"{(old if row else new).name}, line {line}")
         elif row["Usage"] != source["Usage"] or row["Usage"] not in SPLITS:
             raise ValueError(
                 f"line {line} has the usage {row['Usage']!r} in {str(new)!r} and {source['Usage']!r} in {str(old)!r}; "
@@ -208,17 +209,42 @@ def _votes_of_tables(new: Path, old: Path, report: ReadingReport) -> Iterator[_V
 
 
 def _aligned_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Every row of a table, an empty dict where columns are missing; a row at a time, as fer2013.csv has 300 MB."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        names = [name.strip() for name in next(lines, [])]
+    """Every row of a table, an empty dict where columns are missing or it is damaged; a row at a time, as fer2013.csv
+    has 300 MB.
+
+    Raises ValueError when a required column is missing or the first line is damaged.
+    """
+    # Bytes that are no UTF-8 spoil their own cell alone.
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = _cells_or_error(file)
+        names = next(rows, [])
+        if isinstance(names, csv.Error):
+            raise damaged_header(path, names) from names
+        names = [name.strip() for name in names]
         missing = [name for name in required if name not in names]
         if missing:
             found = shortened(", ".join(names))
             raise ValueError(f"{str(path)!r} has no column {', '.join(missing)}; its columns are {found}")
-        for cells in filter(None, lines):  # blank lines are no rows
-            complete = len(cells) >= len(names)
+        for cells in rows:
+            complete = not isinstance(cells, csv.Error) and len(cells) >= len(names)
             yield {name: cell.strip() for name, cell in zip(names, cells, strict=False)} if complete else {}
+
+
+def _cells_or_error(file: TextIO) -> Iterator[list[str] | csv.Error]:
+    """The cells of each row, or why they cannot be read; blank lines are no rows."""
+    lines = csv.reader(file)
+    while True:
+        try:
+            cells = next(lines, None)
+        except csv.Error as error:
+            yield error
+            continue
+        if cells is None:
+            return
+        if any("\0" in cell for cell in cells):  # which Python 3.10 refuses as well, and later ones do not
+            yield csv.Error("line contains NUL")
+        elif cells:
+            yield cells
 
 
 def _pixels(text: str) -> np.ndarray | None:

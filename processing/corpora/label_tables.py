@@ -36,8 +36,8 @@ def read_table(
     """Rows of a delimited text file as column name → text without surrounding blanks.
 
     Blank lines are skipped. Lines with another number of cells than the header are left out and counted, the last one
-    as "truncated last line"; empty cells beyond the header's (a trailing delimiter) are ignored. A cell does not span
-    lines, so that a lost quotation mark costs one row.
+    as "truncated last line", as are damaged lines (NUL bytes, a cell longer than `csv` reads); empty cells beyond the
+    header's (a trailing delimiter) are ignored. A cell does not span lines, so that a lost quotation mark costs a row.
 
     Args:
         path: the file; one that cannot be read or is empty gives no rows and is counted.
@@ -47,13 +47,17 @@ def read_table(
         required: columns that the caller cannot do without.
         delimiter: " " stands for any number of blanks and tabs.
 
-    Raises ValueError when a required column is missing or a name stands twice in the header.
+    Raises ValueError when a required column is missing, when a name stands twice in the header and when the first line
+    is damaged.
     """
     lines = [line for line in read_lines(path, report, sequence) if line.strip()]
     if not lines:
         report.add("label file without rows", sequence, example=path)
         return []
-    names = [name.strip() for name in _cells(lines[0], delimiter)]
+    try:
+        names = [name.strip() for name in _cells(lines[0], delimiter)]
+    except csv.Error as error:
+        raise damaged_header(path, error) from error
     if header is None or header[0] in names:
         lines.pop(0)
     else:
@@ -73,7 +77,11 @@ def read_table(
         report.add("label file without rows", sequence, example=path)
     rows = []
     for number, line in enumerate(lines):
-        cells = [cell.strip() for cell in _cells(line, delimiter)]
+        try:
+            cells = [cell.strip() for cell in _cells(line, delimiter)]
+        except csv.Error as error:
+            report.add("damaged line of a label file", sequence, example=f"{path}: {error}: {line[:60]!r}")
+            continue
         while len(cells) > len(names) and not cells[-1]:
             cells.pop()
         if len(cells) == len(names):
@@ -88,7 +96,18 @@ def read_table(
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
+    """Raises csv.Error for a damaged line."""
+    if "\0" in line:  # which Python 3.10 refuses as well, and later ones do not
+        raise csv.Error("line contains NUL")
     return line.split() if delimiter == " " else next(csv.reader([line], delimiter=delimiter))
+
+
+def damaged_header(path: Path, error: Exception) -> ValueError:
+    """The error for a table whose first line `csv` cannot read."""
+    return ValueError(
+        f"{str(path)!r}: its first line cannot be read ({error}); expected text in UTF-8. Save it as "
+        "that (it may be UTF-16) or, if it is damaged, unpack it again"
+    )
 
 
 def shortened(text: str) -> str:

@@ -95,6 +95,30 @@ def test_arrays_that_cannot_be_used_are_counted(arrays):
     }
 
 
+@pytest.mark.parametrize("damage", ["no bracket", "quotation mark", "zip", "archive", "empty", "huge", "pickle"])
+def test_a_damaged_array_costs_its_own_face_alone(arrays, damage):
+    path = arrays / "train_set/annotations/0_exp.npy"
+    whole = path.read_bytes()
+    if damage == "archive":
+        np.savez(path.with_name("x.npz"), np.array("0"))
+        path.with_name("x.npz").rename(path)
+    else:
+        damaged = {
+            "no bracket": whole.replace(b"}", b" "),  # tokenize.TokenError
+            "quotation mark": whole.replace(b"'shape'", b"'shape "),
+            "zip": b"PK\x03\x04junk",
+            "empty": b"",
+            "huge": whole.replace(b"(), }" + b" " * 15, b"(9999999999999,), }  "),
+            "pickle": b"\x80\x04junk",
+        }
+        assert damaged[damage] != whole
+        path.write_bytes(damaged[damage])
+    corpus = read_affectnet(arrays)
+    assert [record.expression for record in corpus.records] == NAMES[1:] + NAMES
+    (example,) = corpus.report.as_dict()["annotation that cannot be read"]["examples"]
+    assert example.startswith("0_exp.npy: ")
+
+
 def test_one_part_alone(arrays):
     (arrays / "train_set").rename(arrays.parent / "elsewhere")
     corpus = read_affectnet(arrays)

@@ -165,10 +165,31 @@ def test_tables_as_they_really_are(tmp_path):
     np.testing.assert_array_equal(corpus.records[1].pixels, pixels(6))
     assert corpus.report.count("pixels that cannot be read") == 2
     assert corpus.report.count("label outside its range") == 1
-    assert corpus.report.count("row with missing columns") == 1
+    assert corpus.report.count("row with missing columns, or damaged") == 1
     old.write_text("\n".join(lines[:5]), encoding="utf-8")
     report = read_ferplus(tmp_path, rule="argmax").report
     assert report.count("row of fer2013new.csv that fer2013.csv lacks") == 4
+
+
+def test_damaged_rows_cost_their_own_face_alone(tmp_path):
+    new_table(tmp_path)
+    old_table(tmp_path)
+    old = tmp_path / "fer2013/fer2013.csv"
+    lines = old.read_bytes().splitlines()
+    lines[1] = lines[1].replace(b"0,", "é,".encode("latin-1"), 1)  # in a column that is not used
+    lines[3] = lines[3].replace(b" ", "é".encode("latin-1"), 1)
+    lines[6] = lines[6].replace(b",", b",\0", 1)
+    lines[7] = lines[7].replace(b" ", b"9" * 200_000, 1)
+    old.write_bytes(b"\n".join(lines))
+    corpus = read_ferplus(tmp_path, rule="argmax")
+    assert [record.subject_id for record in corpus.records] == ["fer0000000", "fer0000003", "fer0000007"]
+    assert corpus.report.count("pixels that cannot be read") == 1
+    entry = corpus.report.as_dict()["row with missing columns, or damaged"]
+    assert entry["examples"] == ["fer2013.csv, line 7", "fer2013.csv, line 8"]
+    np.testing.assert_array_equal(corpus.records[-1].pixels, pixels(7))
+    old.write_bytes(b"\n".join(lines).decode("latin-1").encode("utf-16"))
+    with pytest.raises(ValueError, match=r"fer2013.csv': its first line cannot be read .*UTF-8"):
+        read_ferplus(tmp_path)
 
 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path):

@@ -99,6 +99,20 @@ def test_other_encodings_do_not_stop_the_reading(tmp_path, report):
     assert read_table(write(tmp_path, "frame,was\n1,müde\n", "latin-1"), report)[0]["frame"] == "1"
 
 
+def test_damaged_lines_are_counted_and_others_kept(tmp_path, report):
+    text = "frame,1\n1,0\n2,\0\0\n3," + "0" * 200_000 + "\n4,1\n"
+    assert [row["frame"] for row in read_table(write(tmp_path, text), report, "F001/T1")] == ["1", "4"]
+    entry = report.as_dict()["damaged line of a label file"]
+    assert entry["by_sequence"] == {"F001/T1": 2}
+    assert "labels.csv: line contains NUL: '2," in entry["examples"][0] and len(entry["examples"][1]) < 400
+
+
+def test_a_table_whose_first_line_is_damaged_is_refused_by_name(tmp_path, report):
+    for text, encoding in (("frame,1\n1,0\n", "utf-16"), ("fra\0me,1\n1,0\n", "utf-8"), ("a" * 200_000, "utf-8")):
+        with pytest.raises(ValueError, match=r"labels.csv': its first line cannot be read \(.*expected .* UTF-8. Save"):
+            read_table(write(tmp_path, text, encoding), report)
+
+
 def test_whole_numbers():
     texts = ["12", " 0012 ", "12.0", "1e1", "-3", "12.5", "", "x", "nan", "inf", "１２"]
     assert [int_value(text) for text in texts] == [12, 12, 12, 10, -3, None, None, None, None, None, 12]
