@@ -90,7 +90,7 @@ class FaceCropper:
 
     def __call__(self, key: tuple[int, int]) -> dict[str, list]:
         records = self.records[slice(*key)]
-        crops = [self.crop(picture, record) for picture, record in zip(self._pictures(records), records, strict=True)]
+        crops = [self.crop(picture, record) for picture, record in zip(read_pictures(records), records, strict=True)]
         columns = label_columns(self.name, self.features, records) | {
             "image": [
                 {"bytes": lossless_webp(crop.pixels), "path": source_name(record, self.root)}
@@ -136,12 +136,14 @@ class FaceCropper:
             self._detector = self.make_detector()
         return self._detector.detect(picture)
 
-    def _pictures(self, records: Sequence[FaceRecord]) -> Iterator[Image.Image | str]:
-        if records[0].video is not None:
-            yield from _video_pictures(records)
-            return
-        for record in records:
-            yield _read(record.pixels if record.image is None else record.image)
+
+def read_pictures(records: Sequence[FaceRecord]) -> Iterator[Image.Image | str]:
+    """The picture of each record of a task, or what is wrong with it. Raises OSError where the disk is to blame."""
+    if records[0].video is not None:
+        yield from _video_pictures(records)
+        return
+    for record in records:
+        yield _read(record.pixels if record.image is None else record.image)
 
 
 def nearest_face(faces: Sequence[Face], box: np.ndarray | None) -> Face | None:

@@ -6,7 +6,8 @@ python train_scripts/prepare.py --check MY_CROPS       # do crops made elsewhere
 
 `load_corpus(NAME, root=OUTPUT)` reads what it writes. Every face of the official files becomes a row; where no face is
 found, or the picture cannot be read, the row stays with `face_found` false and a place-holder, so that an evaluation
-can count it. A run that was killed, or ran out of disk space, goes on when it is started again.
+can count it. A run that was killed, or ran out of disk space, goes on when it is started again. Pictures that could not
+be read are tried again then, and the files of those that have been repaired are made anew.
 """
 
 import csv
@@ -31,7 +32,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from processing.corpora.adapters import all_options, read_official
-from processing.corpora.official import OfficialCorpus
+from processing.corpora.official import FaceRecord, OfficialCorpus
 from processing.corpora.official_rows import official_metadata, uncropped_recipe
 from processing.corpora.prepared import (
     CROP_ORIGINS,
@@ -46,7 +47,7 @@ from processing.corpora.shards import Shard, missing_shards, write_shards
 from processing.corpora.splits import available_cores
 from processing.face_alignment_clef import EYES_NOSE_1, FaceDetector, HaarDetector, YuNetDetector
 from train_scripts.crop_check import check_crops, read_crops
-from train_scripts.face_crops import FaceCropper, plan_tasks, source_name
+from train_scripts.face_crops import FaceCropper, plan_tasks, read_pictures, source_name
 from train_scripts.options import CorpusOptions, option, run_script
 
 WITHOUT_FACE_FILE = "without_face.csv"
@@ -89,7 +90,8 @@ class PrepareOptions(CorpusOptions):
 
 
 def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] | None = None) -> dict:
-    """Write a data set's crops to `options.output`, or go on with that; what is finished is left as it is.
+    """Write a data set's crops to `options.output`, or go on with that; what is finished is left as it is, but for
+    files with a picture that could not be read then and can be now.
 
     Args:
         make_detector: makes the detector in each process, instead of YuNet or Haar.
@@ -117,7 +119,11 @@ def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] |
     folder = Path(options.output)
     with _locked(folder):
         metadata = _begin(folder, metadata)
-        if missing_shards(folder, shards):
+        missing = missing_shards(folder, shards)
+        repaired = [shard for shard in shards if shard not in missing and _is_repaired(folder, shard, records)]
+        if repaired:
+            print(f"  made again, as pictures can be read that could not before: {', '.join(s.name for s in repaired)}")
+        if missing or repaired:
             cropper = FaceCropper(
                 options.corpus,
                 Path(options.root),
@@ -130,7 +136,8 @@ def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] |
             )
             title = f"{options.corpus}, {options.size} px"
             with _no_opencv_threads_to_fork():
-                write_shards(folder, shards, features, cropper, options.num_proc or available_cores(), title)
+                cores = options.num_proc or available_cores()
+                write_shards(folder, shards, features, cropper, cores, title, anew=repaired)
         metadata["counts"] = _counts(folder, shards)
         metadata["complete"] = True
         _write_json(folder / METADATA_FILE, metadata)
@@ -276,6 +283,19 @@ def _begin(folder: Path, metadata: dict) -> dict:
             f"{str(folder)!r} was begun differently: {said}. Use the same, or another output folder."
         )
     return metadata
+
+
+def _is_repaired(folder: Path, shard: Shard, records: list[FaceRecord]) -> bool:
+    """Whether a picture can be read now that could not be when this file was made."""
+    origins = pq.ParquetFile(folder / shard.name).read(columns=["crop_origin"])["crop_origin"].to_pylist()
+    row = 0
+    for task in shard.tasks:
+        tried = records[slice(*task.key)]
+        broken = [r for r, origin in zip(tried, origins[row : row + task.rows], strict=True) if origin == UNREADABLE]
+        row += task.rows
+        if broken and any(not isinstance(picture, str) for picture in read_pictures(broken)):
+            return True
+    return False
 
 
 def _counts(folder: Path, shards: list[Shard]) -> dict:

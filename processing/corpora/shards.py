@@ -67,6 +67,7 @@ def write_shards(
     make_rows: Callable[[Any], dict[str, list]],
     num_proc: int,
     title: str,
+    anew: Sequence[Shard] = (),
 ) -> None:
     """Write those of `shards` that are not in `folder` yet. The caller holds the folder's lock.
 
@@ -74,12 +75,14 @@ def write_shards(
         make_rows: columns of a task, from its key; a function of the key alone. It runs in `num_proc` processes: forked
             on Linux, pickled elsewhere. BLAS has one thread in each, so that results do not depend on their number.
         title: of the progress bar, which counts faces.
+        anew: those to be written although they are there; the old file stays until the new one is complete.
 
     Raises ValueError when a task makes another number of rows than the plan says.
     """
     for leftover in folder.glob("*.tmp"):  # of a run that was killed
         leftover.unlink()
     missing = missing_shards(folder, shards)
+    missing = [shard for shard in shards if shard in missing or shard in anew]
     schema = features.arrow_schema
     total = sum(shard.rows for shard in shards)
     there = total - sum(shard.rows for shard in missing)

@@ -17,7 +17,7 @@ from processing.corpora.prepared import load_prepared, read_prepared_metadata
 from processing.corpora.shards import plan_shards
 from processing.face_alignment_clef import EYES_NOSE_1, Face
 from train_scripts import face_crops, prepare
-from train_scripts.face_crops import FaceCropper, nearest_face, plan_tasks
+from train_scripts.face_crops import FaceCropper, nearest_face, plan_tasks, read_pictures
 from train_scripts.options import parse_options
 from train_scripts.prepare import PrepareOptions, with_corpus_flag
 
@@ -272,6 +272,29 @@ def test_a_run_that_was_killed_goes_on(root, tmp_path):
     assert not log.exists()
 
 
+def test_a_picture_that_was_repaired_is_looked_at_again(root, tmp_path, monkeypatch, capsys):
+    run(root, tmp_path / "crops")
+    before = files(tmp_path / "crops")
+    assert sum(load_corpus("toy", root=str(tmp_path / "crops"))["face_found"]) == 7
+    draw((PLACES["plain"], FIRST)).save(root / "B/corrupt_1.png")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="gone"):
+        patch.setattr(face_crops, "lossless_webp", lambda pixels: (_ for _ in ()).throw(OSError("gone")))
+        run(root, tmp_path / "crops")
+    assert files(tmp_path / "crops") == before  # the old file stays until the new one is complete
+    capsys.readouterr()
+    log = tmp_path / "log"
+    metadata = run(root, tmp_path / "crops", functools.partial(DiscDetector, log))
+    assert (metadata["counts"]["crops"]["detected"], metadata["counts"]["crops"]["unreadable"]) == (8, 0)
+    changed = [name for name, content in files(tmp_path / "crops").items() if content != before[name]]
+    assert len(changed) == 1 and f"could not before: {changed[0]}" in capsys.readouterr().out
+    assert len(log.read_text().split()) == 2  # the other pictures are not
+    run(root, tmp_path / "whole")
+    assert files(tmp_path / "crops") == files(tmp_path / "whole")
+    assert read_prepared_metadata(tmp_path / "crops") == read_prepared_metadata(tmp_path / "whole")
+    assert "corrupt" not in (tmp_path / "crops" / "without_face.csv").read_text()
+    assert sum(load_corpus("toy", root=str(tmp_path / "crops"))["face_found"]) == 8
+
+
 def test_a_folder_that_is_prepared_with_an_adapter_s_defaults_is_left_as_it_is(root, tmp_path):
     """Also where a default is no JSON: image_folder's is a tuple."""
     (root / "labels.csv").write_text("file,AU12\nA/plain_1.png,1\nC/plain_1.png,0\n")
@@ -485,16 +508,15 @@ def test_the_right_frame_of_a_video_is_taken(tmp_path):
     records = [FaceRecord("A", video=tmp_path / "v" / "grey.mkv", video_frame=n) for part in wanted for n in part]
     ordered, plan = plan_tasks(records)
     assert ordered == records and [task.key for shard in plan for task in shard.tasks] == [(0, 3), (3, 5), (5, 7)]
-    cropper = FaceCropper("toy", tmp_path, records, {"image": None}, 16, as_they_are=True)
     shades = []
     for key in [(0, 3), (3, 5), (5, 7)]:
-        shades += [round(np.asarray(picture).mean() / 10) for picture in cropper._pictures(records[slice(*key)])]
+        shades += [round(np.asarray(picture).mean() / 10) for picture in read_pictures(records[slice(*key)])]
     assert shades == [0, 2, 3, 3, 11, 2, 4]
 
 
 def test_pixels_of_a_table(tmp_path):
     cropper = FaceCropper("toy", tmp_path, [], {}, 24, as_they_are=True)
-    (picture,) = cropper._pictures([FaceRecord("A", pixels=np.full((48, 48), 7, np.uint8))])
+    (picture,) = read_pictures([FaceRecord("A", pixels=np.full((48, 48), 7, np.uint8))])
     assert (cropper.crop(picture, FaceRecord("A")).pixels == 7).all()
 
 
