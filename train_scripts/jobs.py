@@ -25,6 +25,8 @@ IRRELEVANT = (
     "result",
     "zero_shot",
 )
+# What the adapters of official files read labels, points and boxes from.
+LABEL_FILES = (".csv", ".txt", ".npy")
 
 
 @dataclass
@@ -126,13 +128,18 @@ class _Running:
 
 def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
     """What each job's result depends on: the source code, its command and threads, the files that the command names,
-    and the jobs before it."""
-    code, fingerprints, contents = _code_digest(), {}, functools.cache(_contents)  # many jobs name the same files
+    the label files below its --root, and the jobs before it."""
+    code, fingerprints = _code_digest(), {}
+    contents, labels = functools.cache(_contents), functools.cache(_labels)  # many jobs name the same files
     # What jobs write is there only after the first time, and is known by their own fingerprints.
-    written = {job.folder.resolve() for job in jobs}
+    written = frozenset(job.folder.resolve() for job in jobs)
     for job in jobs:
         paths = [Path(ROOT, argument) for argument in job.command[1:] if os.path.exists(Path(ROOT, argument))]
         files = [contents(path) for path in paths if path.resolve() not in written]
+        roots = [
+            Path(ROOT, value) for flag, value in zip(job.command, job.command[1:], strict=False) if flag == "--root"
+        ]
+        files += [labels(root, written) for root in roots if root.is_dir()]
         parts = [code, str(threads), *job.command, *files, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints
@@ -145,6 +152,33 @@ def _contents(path: Path) -> str:
         files = [file for name in ("metadata.json", "config.json") if (file := path / name).is_file()]
         files += sorted(path.glob("*.safetensors"))
     return "\n".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+
+
+def _labels(root: Path, written: frozenset[Path]) -> str:
+    """Of the label files below a data set's root, by name and content, but for those that runs write: in the folders
+    `written`, and in those above them, where tables of results lie.
+
+    By content, as a set that was copied or unpacked again is the same, and training again takes hours where reading its
+    tables takes seconds (every job's adapter reads them, too). Pictures and videos are not looked at: a million of them
+    would take too long, and labels are what people correct.
+    """
+    digest, seen = hashlib.sha256(), set()
+    above = {folder for job in written for folder in job.parents} - {root.resolve()}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = Path(folder).resolve()
+        if here in seen or here in written:  # seen: a link back
+            folders.clear()
+            continue
+        seen.add(here)
+        folders.sort()
+        names = [name for name in files if name.lower().endswith(LABEL_FILES) and here not in above]
+        for file in sorted(Path(folder, name) for name in names):
+            digest.update(f"\n{file.relative_to(root).as_posix()} ".encode(errors="surrogateescape"))
+            try:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            except OSError:  # for the adapter to report
+                digest.update(b"unreadable")
+    return digest.hexdigest()
 
 
 def _code_digest() -> str:

@@ -48,6 +48,32 @@ def test_a_job_runs_again_when_the_files_it_starts_from_have_changed(tmp_path):
             files[-1].write_text(files[-1].read_text())  # a copy of the same weights is no change
 
 
+def test_a_job_runs_again_when_labels_below_its_root_have_changed(tmp_path):
+    root, elsewhere = tmp_path / "official", tmp_path / "elsewhere"
+    for folder in (root / "AUCoding/AU_OCC", root / "annotations", elsewhere, root / "out" / "first"):
+        folder.mkdir(parents=True)
+    (root / "linked").symlink_to(elsewhere)
+    (root / "back").symlink_to(root)
+    files = [root / "AUCoding/AU_OCC/F001_T1.CSV", root / "labels.csv", root / "annotations/1_exp.npy"]
+    files.append(elsewhere / "list.txt")
+    for path in (*files, root / "picture.jpg"):
+        path.write_text("before")
+    count = f"open({str(tmp_path / 'n')!r}, 'a').write('x')"
+    job = Job("first", ["-c", count, "--root", str(root)], root / "out" / "first")  # its own log.txt is no label
+    for times, changed in enumerate([None, *files]):
+        if changed:
+            changed.write_text("after!")
+        for _ in range(2):
+            run_jobs([job], parallel=1)
+            assert (tmp_path / "n").read_text() == "x" * (times + 1)
+            files[-1].write_text(files[-1].read_text())  # a copy is no change
+            (root / "picture.jpg").write_text("not a label")
+            (root / "out" / "results.csv").write_text(f"{times}: nor is this")
+    files[1].rename(root / "other.csv")
+    run_jobs([job], parallel=1)
+    assert len((tmp_path / "n").read_text()) == len(files) + 2
+
+
 def test_paths_of_a_stage_are_those_of_the_working_folder_from_any_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").touch()
