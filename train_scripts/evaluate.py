@@ -101,6 +101,7 @@ def evaluate_checkpoint(
     identity: bool = True,
     selected: str = "not said",
     splits: tuple[str, str] = ("test", "validation"),
+    unreadable: dict[str, int] | None = None,
 ) -> dict:
     """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
 
@@ -120,6 +121,7 @@ def evaluate_checkpoint(
             intervals, are written, if anywhere; `fold` is noted in them.
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
         selected: by what the epoch was chosen, said in results.json. splits: see `summarise_predictions`.
+        unreadable: split → frames that were taken out before, as their image cannot be decoded; the files say so.
 
     Returns:
         "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
@@ -141,6 +143,7 @@ def evaluate_checkpoint(
         if test is not None:
             parts["test"] = test, predict_logits(model, test, processor, mirror=mirror, **run)
         predictions = fitted_predictions(label_sets, parts, fold)
+        predictions.unreadable = {split: count for split, count in (unreadable or {}).items() if split in parts}
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:
             write_predictions(predictions_folder, predictions)

@@ -254,7 +254,9 @@ def main(options: FinetuningOptions) -> Path:
         elif options.epoch_scores:
             epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
         merge_adapters(inner)
-        validation, scores = scored.score(lambda parts: _final_scores(inner, processor, parts, options, folder, run))
+        validation, scores = scored.score(
+            lambda parts: _final_scores(inner, processor, parts, options, folder, run, scored.left_out)
+        )
         if options.text_free:
             inner.freeze_labels()
             inner.config.text_config._name_or_path = ""  # a folder of this machine
@@ -282,9 +284,11 @@ def main(options: FinetuningOptions) -> Path:
     return folder
 
 
-def _final_scores(model, processor, parts: dict, options: FinetuningOptions, folder: Path, run: dict):
+def _final_scores(
+    model, processor, parts: dict, options: FinetuningOptions, folder: Path, run: dict, unreadable: dict[str, int]
+):
     """Scores of the validation subjects without anything fitted on them, and of the test subjects if they are wanted
-    (else the same again). The validation frames are read once for both."""
+    (else the same again). The validation frames are read once for both. `unreadable`: split → frames not in `parts`."""
     validation = parts["validation"]
     logits = predict_logits(model, validation, processor, **run)
     alone = evaluate_checkpoint(model, processor, validation, None, validation_logits=logits, **run)
@@ -301,6 +305,7 @@ def _final_scores(model, processor, parts: dict, options: FinetuningOptions, fol
         fold=options.corpus_options.get("fold"),
         identity=options.identity_probe,
         selected=epoch_selection(vars(options)),
+        unreadable=unreadable,
     )
     return alone, tested
 

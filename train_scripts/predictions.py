@@ -43,6 +43,7 @@ class Predictions:
         fold: number of the fold, None without folds.
         sequence_ids, frames, rows: (N,) str, int64, int64; which frame it is, and its row in its split. By default
             no sequence, and frames and rows numbered through.
+        unreadable: split → how many of its frames are missing here, as their image cannot be decoded.
 
     Raises:
         ValueError: arrays of other lengths.
@@ -59,6 +60,7 @@ class Predictions:
     sequence_ids: np.ndarray | None = None
     frames: np.ndarray | None = None
     rows: np.ndarray | None = None
+    unreadable: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         count = len(self.subject_ids)
@@ -80,7 +82,7 @@ class Predictions:
         names = ("subject_ids", "logits", "labels", "splits", "face_found", "sequence_ids", "frames", "rows")
         parts = {name: getattr(self, name)[chosen] for name in names}
         groups = {name: values[chosen] for name, values in self.groups.items()}
-        return Predictions(self.label_sets, groups=groups, fold=self.fold, **parts)
+        return Predictions(self.label_sets, groups=groups, fold=self.fold, unreadable=self.unreadable, **parts)
 
     def split(self, name: str) -> "Predictions":
         """The frames of "validation" or "test"."""
@@ -139,6 +141,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> Path:
         columns[f"{name}.probability"] = probabilities[:, i]
         columns[f"{name}.label"] = pa.array(predictions.labels[:, i], from_pandas=True)  # NaN → null
     metadata = {"version": VERSION, "fold": predictions.fold, "label_sets": predictions.label_sets}
+    metadata["unreadable"] = predictions.unreadable
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -187,6 +190,7 @@ def read_predictions(folder: Path) -> Predictions:
         sequence_ids=strings("sequence_id"),
         frames=table["frame"].to_numpy(),
         rows=table["row"].to_numpy(),
+        unreadable=metadata.get("unreadable", {}),  # not in older files
     )
 
 

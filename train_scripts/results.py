@@ -85,6 +85,7 @@ def summarise_predictions(
             "subjects": len(strata),
             "frames_without_face": int(sum((~test.face_found).sum() for test in tests)),
             "frames_without_subject": unnamed,
+            "frames_unreadable": {split: _unreadable(folds, split) for split in ("test", "validation")},
         },
         "selection": _selection(
             folds, epoch_selection, splits[1], any(set_scores["paper_style"] for set_scores in scores.values())
@@ -257,7 +258,18 @@ def _notes(subjects: int, unnamed: int, tests: list[Predictions], scored: str) -
             f"In {lost} test frames no face was detected. They count: action units as answered absent, expressions as "
             "wrong; faces_only leaves them out, as does calibration, for want of a probability."
         )
+    lost = {split: count for split in ("test", "validation") if (count := _unreadable(tests, split))}
+    if lost:
+        frames = " and ".join(f"{count} {split} frames" for split, count in lost.items())
+        notes.append(
+            f"The images of {frames} cannot be decoded: they are left out of all scores, intervals and fits, and not "
+            "among the frames counted here."
+        )
     return notes
+
+
+def _unreadable(folds: list[Predictions], split: str) -> int:
+    return sum(fold.unreadable.get(split, 0) for fold in folds)
 
 
 def _scored(values: np.ndarray, people: int) -> dict:

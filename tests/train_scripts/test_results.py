@@ -14,6 +14,8 @@ from sklearn.metrics import (
 )
 
 from train_scripts.calibration import expected_calibration_error
+from train_scripts.predictions import read_predictions, write_predictions
+from train_scripts.result_report import write_report
 from train_scripts.results import SELECTED_ON_TEST, summarise_predictions, write_results
 from train_scripts.results_text import results_table
 from train_scripts.score_draws import label_scores
@@ -221,6 +223,22 @@ def test_files(plant_predictions, tmp_path):
     assert by_key["action_units", "2", "AU6"]["f1"] == "" and by_key["action_units", "pooled", "AU6"]["f1"] != ""
     assert "65.9" in results_table(results)
     assert results == summarise_predictions(folds, resamples=10, paper={"f1": 65.9, "source": "a table"})
+
+
+def test_frames_that_cannot_be_decoded_are_said_everywhere(plant_predictions, tmp_path):
+    folds = plant_predictions()
+    for number, fold in enumerate(folds):
+        fold.unreadable = {"test": number, "validation": 1}
+    folds[0].unreadable = {}
+    folds = [read_predictions(write_predictions(tmp_path / str(n), fold).parent) for n, fold in enumerate(folds)]
+    results = summarise_predictions(folds, resamples=5)
+    validate(results)
+    assert results["data"]["frames_unreadable"] == {"test": 3, "validation": 2}
+    said = "The images of 3 test frames and 2 validation frames cannot be decoded: they are left out"
+    assert said in results_table(results) and said in write_report(results, tmp_path).read_text()
+    del results["data"]["frames_unreadable"]  # as older files
+    validate(results)
+    assert write_report(results, tmp_path).exists() and results_table(results)
 
 
 def test_a_schema_that_would_let_anything_pass_is_none(plant_predictions):
