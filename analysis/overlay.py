@@ -68,8 +68,7 @@ def draw_overlays(table: str | Path, sources: list[Source], output: str | Path) 
 
 def check_overlay_path(output: Path, sources: list[Source]) -> None:
     """Raises ValueError where `output` can not be what `sources` become, or would replace one of them."""
-    suffix = output.suffix.lower()
-    whole = suffix in (".mp4", ".png")
+    suffix, whole = output.suffix.lower(), is_one_file(output)
     if not whole and suffix and not output.is_dir():
         raise ValueError(f"got {str(output)!r} for the overlay; expected .mp4, .png for a picture, or a folder.")
     if whole and len(sources) > 1:
@@ -82,6 +81,26 @@ def check_overlay_path(output: Path, sources: list[Source]) -> None:
         path = source.path.resolve()
         if (path if whole else path.parent) == output.resolve():
             raise ValueError(f"the overlay at {str(output)!r} would replace {source.name!r}; name another place.")
+    if whole and sources:
+        _check_suffix(suffix, sources[0])
+
+
+def is_one_file(output: Path) -> bool:
+    """Whether `output` names the overlay itself, and no folder for it."""
+    return output.suffix.lower() in (".mp4", ".png")
+
+
+def _check_suffix(suffix: str, source: Source) -> None:
+    still = source.kind == IMAGE
+    if still:
+        try:
+            still = next(read_frames(source, Span())).time_s is None
+        except SourceError:  # which the analysis will tell
+            return
+    if still and suffix != ".png":
+        raise ValueError(f"{source.name!r} is a picture; name a .png file or a folder for its overlay.")
+    if not still and suffix != ".mp4":
+        raise ValueError(f"{source.name!r} is a video; name an .mp4 file or a folder for its overlay.")
 
 
 def _most_faces(table: Path, about: TableAbout) -> dict[str, int]:
@@ -97,7 +116,7 @@ def _most_faces(table: Path, about: TableAbout) -> dict[str, int]:
 
 
 def _draw_source(source: Source, rows: Iterator, about: TableAbout, faces: int, output: Path, stem: str) -> list[Path]:
-    whole = output.suffix.lower() in (".mp4", ".png")
+    whole = is_one_file(output)
     folder = output.parent if whole else output
     folder.mkdir(parents=True, exist_ok=True)
     pairs = _with_rows(source, rows)
@@ -106,11 +125,7 @@ def _draw_source(source: Source, rows: Iterator, about: TableAbout, faces: int, 
         return []
     artist = FrameArtist(about, first[0].image.shape[1::-1], faces)
     if first[0].time_s is None and source.kind == IMAGE:
-        if whole and output.suffix.lower() != ".png":
-            raise ValueError(f"{source.name!r} is a picture; name a .png file or a folder for its overlay.")
         return _draw_pages(first, pairs, artist, folder, output.stem if whole else stem)
-    if whole and output.suffix.lower() != ".mp4":
-        raise ValueError(f"{source.name!r} is a video; name an .mp4 file or a folder for its overlay.")
     path = output if whole else folder / f"{stem}.mp4"
     with written_whole(path) as temporary, _Video(temporary, artist.size).open() as video:
         for frame, faces in _chained(first, pairs):
@@ -191,4 +206,4 @@ class _Video:
         self._container.mux(self._stream.encode(frame))
 
 
-__all__ = ["Overlays", "check_overlay_path", "draw_overlays"]
+__all__ = ["Overlays", "check_overlay_path", "draw_overlays", "is_one_file"]

@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 # A command is the module `clef.NAME`, with `make_parser() -> argparse.ArgumentParser` and `run(arguments) -> int`. A
 # dash in the command is an underscore in the module.
@@ -67,3 +69,21 @@ def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:
     """Says on stderr why a command ends, and returns `code`."""
     print(f"clef {command}: {message}", file=sys.stderr)
     return code
+
+
+def problem_with_file(path: Path) -> str | None:
+    """Why no file can be written at `path`, as far as that shows beforehand; None if nothing does."""
+    if os.path.isdir(path):
+        return f"{str(path)!r} is a folder; choose another name."
+    return problem_with_folder(path.parent)
+
+
+def problem_with_folder(folder: Path) -> str | None:
+    """Why `folder` cannot be written to, or be made; None if nothing shows."""
+    whole = folder.absolute()
+    above = next((place for place in (whole, *whole.parents) if os.path.exists(place)), whole)
+    if not above.is_dir():
+        return f"{str(above)!r} is no folder, so nothing can lie in it; choose another name."
+    if not os.access(above, os.W_OK | os.X_OK):
+        return f"nothing can be written in the folder {str(above)!r}; change its permissions, or choose another place."
+    return None

@@ -5,7 +5,7 @@ import errno
 import json
 from pathlib import Path
 
-from clef.cli import FINE, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, fail
+from clef.cli import FINE, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, fail, problem_with_file
 
 DESCRIPTION = """Draws where the checkpoint looked for a label: for each face in an image and each label a map of what
 speaks for it, as lines over the face, with the label's probability and threshold. A map shows what the score hangs on,
@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len({path.resolve() for path in outputs}) < len(outputs):
         return fail("explain", f"{str(arguments.output)!r} cannot be both the picture and the JSON.")
     for path in outputs:
+        if problem := problem_with_file(path):
+            return fail("explain", problem)
         if path.resolve() == Path(arguments.image).resolve():
             return fail("explain", f"{str(path)!r} is the image itself; choose another name.")
         if path.exists() and not arguments.overwrite:

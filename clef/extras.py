@@ -6,7 +6,7 @@ import glob
 import sys
 from pathlib import Path
 
-from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, fail
+from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, fail, problem_with_file, problem_with_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def problem_with(arguments: argparse.Namespace, found) -> str | None:
     """What is wrong with the options, before anything is analysed; None if nothing is. `found`: `FoundSources`."""
-    from analysis.overlay import check_overlay_path
+    from analysis.overlay import check_overlay_path, is_one_file
     from analysis.timeline import figure_module
 
     sources = found.sources
@@ -57,6 +57,13 @@ def problem_with(arguments: argparse.Namespace, found) -> str | None:
             return str(error)
         if arguments.plot.is_file():
             return f"--plot needs a folder; {str(arguments.plot)!r} is a file."
+    for option, path, is_file in (
+        ("--overlay", arguments.overlay, arguments.overlay is not None and is_one_file(arguments.overlay)),
+        ("--plot", arguments.plot, False),
+        ("--summary", arguments.summary, True),
+    ):
+        if path is not None and (problem := (problem_with_file if is_file else problem_with_folder)(path)):
+            return f"{option}: {problem}"
     files = [path for path in (arguments.overlay, arguments.summary) if path is not None and path.suffix]
     for path in files:
         if path.is_file() and not replaced:

@@ -109,6 +109,39 @@ def test_drawings_do_not_become_inputs_of_the_next_run(grey, tmp_path, capsys, o
     assert not (tmp_path / "t.csv").exists()
 
 
+def test_outputs_that_cannot_be_are_refused_before_the_analysis(grey, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    for name in ("o.png", "s.csv", "t2.csv"):
+        (tmp_path / name).mkdir()
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("no video")  # told by its suffix
+    frames = [Image.new("RGB", (64, 48), (shade, 90, 90)) for shade in (10, 90)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=200)
+    for source, option, path, reason in (
+        (grey, "--overlay", "o.wmv", "expected .mp4, .png for a picture, or a folder"),
+        (grey, "--overlay", "o.mp4", "is a picture; name a .png file"),
+        (clip, "--overlay", "v.png", "is a video; name an .mp4 file"),
+        (tmp_path / "moving.gif", "--overlay", "v.png", "is a video; name an .mp4 file"),
+        (grey, "--overlay", "o.png", "is a folder"),
+        (grey, "--overlay", "file", "is no folder"),
+        (grey, "--overlay", "file/o.png", "is no folder"),
+        (grey, "--plot", "file/plots", "is no folder"),
+        (grey, "--summary", "s.csv", "is a folder"),
+        (grey, "--summary", "file/s.csv", "is no folder"),
+    ):
+        options = ["-o", tmp_path / "t.csv", "--detector", "haar", option, tmp_path / path]
+        assert analyze(source, *options, "--overwrite") == WRONG_USAGE, (option, path)
+        assert reason in capsys.readouterr().err and not (tmp_path / "t.csv").exists()
+    for path in ("t2.csv", "file/t.csv"):
+        assert analyze(grey, "-o", tmp_path / path, "--detector", "haar", "--overwrite") == WRONG_USAGE
+        assert "folder" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write everywhere
+    options = ["-o", tmp_path / "t.csv", "--detector", "haar", "--plot", tmp_path / "plots"]
+    assert analyze(grey, *options) == WRONG_USAGE
+    assert "nothing can be written in the folder" in capsys.readouterr().err and not (tmp_path / "t.csv").exists()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_nothing_found(grey, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.doc").write_text("x")

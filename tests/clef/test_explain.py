@@ -47,6 +47,23 @@ def test_it_says_what_is_wrong(tmp_path, capsys, face):
     assert not (tmp_path / "e.png").exists()
 
 
+def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, capsys, monkeypatch):
+    from PIL import Image
+
+    from analysis import explain as work
+
+    monkeypatch.setattr(work, "explain_image", lambda *_, **__: pytest.fail("it began"))
+    image = tmp_path / "grey.png"
+    Image.new("RGB", (200, 200), (90, 90, 90)).save(image)
+    (tmp_path / "e.png").mkdir()
+    for path, reason in ((tmp_path / "e.png", "is a folder"), (image / "e.png", "is no folder")):
+        assert explain(image, "--label", "AU12", "--overwrite", "-o", path) == WRONG_USAGE
+        assert reason in capsys.readouterr().err
+    options = ["-o", tmp_path / "f.png", "--json", image / "e.json"]
+    assert explain(image, "--label", "AU12", *options) == WRONG_USAGE
+    assert "is no folder" in capsys.readouterr().err
+
+
 def test_analyze_makes_summary_plots_and_overlay(face, tmp_path):
     done = main(
         ["analyze", str(face), "-o", str(tmp_path / "t.csv"), "--summary", str(tmp_path / "s.csv")]
