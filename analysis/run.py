@@ -225,13 +225,15 @@ def analyze_to_file(
         output: .parquet, .csv, .jsonl or .ndjson.
         resume: go on where an earlier run was killed, skip what is finished, and add what is new. Of a source that
             has changed since, or that is left out now, the rows that are there stay, and `Outcome.problems` says so.
+            A file whose path is spelled otherwise now is the same file and keeps its first name, in
+            `analysis.found` too.
         overwrite: throw away what lies there.
         progress: show frames a second and the time left on stderr.
 
     Raises:
         FileExistsError: `output` or an unfinished run is there, and neither `resume` nor `overwrite` is given; or
             another process writes the same output.
-        ValueError: another suffix. ResumeError: other settings than before, or a half-done source under another name.
+        ValueError: another suffix. ResumeError: other settings than before, or a source that lies elsewhere now.
         OSError: the output cannot be written, as on a full disk; what was written before can be resumed.
     """
     output = Path(output)
@@ -239,7 +241,7 @@ def analyze_to_file(
     began = time.monotonic()
     schema = table_schema(analysis.columns, {b"clef": json.dumps(analysis.metadata, ensure_ascii=False).encode()})
     with Journal(output, schema, analysis.metadata, _agreement, resume, overwrite) as journal:
-        sources = analysis.found.sources
+        sources = analysis.found.sources = _as_recorded(analysis.found.sources, journal)
         left_out = _end_half_done(sources, journal)
         pending = _pending(sources, journal)
         problems = [*analysis.found.problems, *left_out, *_earlier_problems(sources, journal)]
@@ -284,6 +286,35 @@ def _write_batches(analysis: Analysis, pipeline: Pipeline, journal: Journal, out
         bar.update(len(batch.frames))
         if batch.frames:
             bar.set_postfix_str(f"{outcome.faces} faces, {batch.frames[-1].source[-40:]}", refresh=False)
+
+
+def _as_recorded(sources: Sequence[Source], journal: Journal) -> list[Source]:
+    """The sources, each by the name that an earlier run gave it: by another one its rows would come twice."""
+    before = {**journal.failed, **journal.done}
+    if journal.cursor is not None:
+        before[journal.cursor.report.source] = journal.cursor.report
+    before = {name: report for name, report in before.items() if report.kind != CAMERA}
+    by_path = {os.path.realpath(name): name for name in before}
+    named = []
+    for source in sources:
+        recorded = None if source.path is None else by_path.get(os.path.realpath(source.path))
+        if source.name not in before and recorded is not None:
+            # From another working folder a relative name may be that of another file.
+            if os.path.isabs(recorded) or not _changed(source, before[recorded]):
+                source = replace(source, name=recorded)
+        named.append(source)
+    present = {source.name for source in named}
+    for name, report in before.items():
+        if name in present or name in journal.failed or os.path.exists(name) or report.fingerprint is None:
+            continue
+        for source in named:
+            alike = source.name not in before and Path(source.name).name == Path(name).name
+            if alike and not _changed(source, report):
+                raise ResumeError(
+                    f"{name!r}, of which there are rows, seems to be {source.name!r} now: give the inputs as they were "
+                    "given then, from the same working folder, or begin anew (--overwrite)."
+                )
+    return named
 
 
 def _end_half_done(sources: Sequence[Source], journal: Journal) -> list[Problem]:

@@ -1,5 +1,6 @@
 """Tables that go on where a run was killed: no row lost, none doubled, the same values."""
 
+import contextlib
 import errno
 import io
 import json
@@ -339,18 +340,49 @@ def test_a_half_done_file_that_cannot_go_on_is_ended_and_holds_up_no_other(
     assert rows == sorted(rows) and 0 < rows.count(str(clip)) < len(rows) == outcome.rows
 
 
-def test_a_half_done_file_is_not_ended_because_its_path_is_spelled_otherwise(
-    run, sources, tmp_path, many_parts, monkeypatch
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("relative_first", [False, True])
+def test_a_file_whose_path_is_spelled_otherwise_is_the_same(
+    run, sources, tmp_path, many_parts, monkeypatch, killed, relative_first
+):
+    path, whole = tmp_path / "t.parquet", tmp_path / "whole.parquet"
+    monkeypatch.chdir(sources)
+    first, second = ("a", sources / "a") if relative_first else (sources / "a", "a")
+    analyze_to_file(run(first), whole)
+    with monkeypatch.context() as patch:
+        if killed:
+            kill_after(patch, "add", 3)
+        with pytest.raises(Killed) if killed else contextlib.nullcontext():
+            analyze_to_file(run(first), path)
+    again = run(second)
+    outcome = analyze_to_file(again, path, resume=True)
+    assert (outcome.done, outcome.skipped, outcome.problems) == (int(killed), int(not killed), [])
+    assert pq.read_table(path).equals(pq.read_table(whole))
+    assert {source.name for source in again.found.sources} == set(pq.read_table(path)["source"].to_pylist())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_file_that_seems_to_lie_elsewhere_is_refused_and_another_is_not(
+    run, sources, tmp_path, many_parts, monkeypatch, killed
 ):
     path = tmp_path / "t.parquet"
-    with monkeypatch.context() as patch:
-        kill_after(patch, "add", 3)
-        with pytest.raises(Killed):
-            analyze_to_file(run(sources / "a"), path)
     monkeypatch.chdir(sources)
-    with pytest.raises(ResumeError, match="seems to be 'a/clip.mp4' now: give the inputs as they were given then"):
-        analyze_to_file(run("a"), path, resume=True)
-    assert analyze_to_file(run(sources / "a"), path, resume=True).done == 1
+    with monkeypatch.context() as patch:
+        if killed:
+            kill_after(patch, "add", 3)
+        with pytest.raises(Killed) if killed else contextlib.nullcontext():
+            analyze_to_file(run("a"), path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResumeError, match="seems to be 'sources/a/clip.mp4' now: give the inputs as they were given"):
+        analyze_to_file(run("sources/a"), path, resume=True)
+    if not killed:  # the same name in another working folder, but other content
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "clip.mp4").write_bytes((sources / "b" / "clip.mp4").read_bytes())
+        outcome = analyze_to_file(run(tmp_path / "a" / "clip.mp4"), path, resume=True)
+        assert (outcome.done, outcome.skipped) == (1, 0)
+    else:
+        monkeypatch.chdir(sources)
+        assert analyze_to_file(run("a"), path, resume=True).done == 1
 
 
 def test_a_full_disk_leaves_what_was_written(run, sources, tmp_path, many_parts, monkeypatch):
