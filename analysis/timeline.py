@@ -19,12 +19,13 @@ WIDTH, LANE, BAND, MARGINS, DPI = 12.0, 0.3, 0.42, 1.25, 110  # inches; pixels a
 
 @dataclass
 class Timelines:
-    """files: the pictures. short: faces seen for less than half a second, and untimed: sources without times, such as
-    still images: both have no picture."""
+    """files: the pictures. What has none: faces seen for less than half a second (short), sources without times, such
+    as still images (untimed), and sources without any face (faceless)."""
 
     files: list[Path] = field(default_factory=list)
     short: int = 0
     untimed: int = 0
+    faceless: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def plot_timelines(table: str | Path, folder: str | Path, inputs: Sequence[str] 
         if np.isnan(rows.time_s).any() or len(np.unique(rows.frame)) < 2:
             made.untimed += 1
             continue
+        made.faceless += not rows.tracks
         for timeline in timelines_of(rows, about):
             if timeline is None:
                 made.short += 1

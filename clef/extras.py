@@ -105,6 +105,7 @@ def make(arguments: argparse.Namespace, sources: list) -> int:
             made = plot_timelines(arguments.output, arguments.plot, [source.name for source in sources])
             notes = f", {made.short} faces seen for less than half a second left out" if made.short else ""
             notes += f", {made.untimed} still images have none" if made.untimed else ""
+            notes += f", none of {made.faceless} videos without any face" if made.faceless else ""
             print(f"{len(made.files)} timelines in {arguments.plot}{notes}", file=sys.stderr)
         if arguments.overlay is not None:
             made = draw_overlays(arguments.output, sources, arguments.overlay)

@@ -91,11 +91,12 @@ def test_pictures_of_all_faces_with_names_that_stay_apart(tmp_path, make_table):
     rows += [face("a/take.mp4", 90, 3.6, 4)]  # seen for a moment
     rows += take(source="b/TAKE.mov")
     rows += [face("photo.jpg", 0, None)]
+    rows += [{"source": "empty.mp4", "frame": i, "time_s": i * 0.04} for i in range(30)]
     made = plot_timelines(make_table(tmp_path / "table.parquet", rows), tmp_path / "plots")
     names = ["a-take-track0.png", "a-take-track3.png", "b-TAKE-track0.png"]
     assert [path.name for path in made.files] == names
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(names)
-    assert made.short == 1 and made.untimed == 1
+    assert (made.short, made.untimed, made.faceless) == (1, 1, 1)
     for path in made.files:
         with Image.open(path) as picture:
             assert picture.width == 1320 and picture.height > 200

@@ -153,6 +153,16 @@ def test_nothing_found(grey, tmp_path, capsys):
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 2  # the frame has its row all the same
 
 
+def test_it_says_which_inputs_have_no_timeline(grey, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    frames = [Image.new("RGB", (64, 48), (shade, 90, 90)) for shade in (10, 90)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=200)
+    options = ["-o", tmp_path / "t.csv", "--detector", "haar", "--plot", tmp_path / "plots"]
+    assert analyze(grey, tmp_path / "moving.gif", *options) == NOTHING_FOUND
+    told = capsys.readouterr().err
+    assert "0 timelines in" in told and "1 still images have none, none of 1 videos without any face" in told
+
+
 def test_a_face_and_inputs_that_fail(face, tmp_path, capsys):
     photo, yunet = face
     (tmp_path / "text.jpg").write_text("no image")
