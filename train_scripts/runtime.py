@@ -36,6 +36,12 @@ from train_scripts.precision import SLOW_BF16, multiplies_in_bf16, resolve_preci
 from train_scripts.schedule import learning_rate_at
 from train_scripts.sharding import load_whole, prepare_for_launcher, reshapes, shardable, takes_steps_itself
 
+SEVERAL_ON_CPUS = (
+    "On CPUs `accelerate launch --num_processes N` starts one process only, whatever N: for several use "
+    "`torchrun --nproc_per_node N train_scripts/…` or `accelerate launch --config_file "
+    "train_scripts/accelerate/cpu.yaml --num_processes N train_scripts/…`."
+)
+
 
 def start_accelerator(options: TrainingOptions) -> Accelerator:
     """An Accelerator that knows as many processes as were started, with everything seeded.
@@ -59,10 +65,8 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
     wanted = launched if options.num_processes is None else options.num_processes
     if not accelerator.num_processes == launched == wanted:
         raise RuntimeError(
-            f"got {accelerator.num_processes} connected of {launched} launched processes, expected {wanted}. On CPUs, "
-            "`accelerate launch --cpu --num_processes N` starts one only: use "
-            "`torchrun --nproc_per_node N train_scripts/…` or `accelerate launch --config_file "
-            "train_scripts/accelerate/cpu.yaml --num_processes N train_scripts/…`."
+            f"got {accelerator.num_processes} connected of {launched} launched processes, expected {wanted}. "
+            f"{SEVERAL_ON_CPUS}"
         )
     prepare_for_launcher(accelerator, options)
     set_seed(options.seed)
@@ -74,6 +78,10 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}, precision {precision}, "
         f"{options.batch_size} images a step and process"
     )
+    # Accelerate's launcher of one process sets the first, and hands on to nobody how many it was asked for.
+    launcher_of_one = "ACCELERATE_USE_CPU" in os.environ and "WORLD_SIZE" not in os.environ
+    if launcher_of_one and device.type == "cpu" and options.num_processes is None:
+        accelerator.print(f"NOTE: this is one process. {SEVERAL_ON_CPUS}")
     if precision == "bf16" and device.type == "cpu" and not multiplies_in_bf16("cpu"):
         accelerator.print(SLOW_BF16)
     return accelerator

@@ -19,7 +19,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-from accelerate.utils.launch import prepare_multi_gpu_env
+from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
@@ -153,6 +153,36 @@ def test_a_launch_file_that_is_not_followed_is_said_so(monkeypatch, variable, na
 def test_processes_may_wait_for_the_first_for_hours(tmp_path):
     accelerator = start_accelerator(PretrainingOptions(output=str(tmp_path)))
     assert accelerator.init_handler.to_kwargs()["timeout"].total_seconds() == 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("variables", "number", "told"),
+    [
+        ({"ACCELERATE_USE_CPU": "True"}, None, True),
+        ({"ACCELERATE_USE_CPU": "False"}, None, True),  # without --cpu, where there is no GPU
+        ({"ACCELERATE_USE_CPU": "True"}, 1, False),
+        ({"ACCELERATE_USE_CPU": "True", "WORLD_SIZE": "1"}, None, False),
+        ({}, None, False),
+    ],
+)
+def test_a_launcher_that_starts_one_process_whatever_it_is_told_is_noticed(
+    tmp_path, monkeypatch, capsys, variables, number, told
+):
+    if torch.accelerator.is_available():
+        pytest.skip("is about machines without an accelerator")
+    for name in ("ACCELERATE_USE_CPU", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    start_accelerator(PretrainingOptions(output=str(tmp_path), num_processes=number))
+    assert ("for several use `torchrun --nproc_per_node N" in capsys.readouterr().out) == told
+
+
+def test_the_launcher_sets_what_is_looked_for():
+    arguments = launch_command_parser().parse_args(["--cpu", "--num_processes", "2", "train_scripts/pretrain.py"])
+    arguments, _, _ = _validate_launch_command(arguments)
+    _, variables = prepare_simple_launcher_cmd_env(arguments)
+    assert "ACCELERATE_USE_CPU" in variables and "WORLD_SIZE" not in set(variables) - set(os.environ)
 
 
 def free_port():
