@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 
 from .augmentation_batched_clef import on_device, reduce_and_enlarge, through_jpeg
+from .image_reading_clef import Image
 
 # The random numbers that `occlude` and `shade` read, by name.
 _OCCLUDER = ("shape", "area", "aspect", "angle", "x", "y", "red", "green", "blue", "fade", "softness")

@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from transformers.image_utils import load_image
+
+try:
+    from PIL import Image, ImageOps
+except ImportError as error:
+    raise ImportError("reading pictures needs Pillow: pip install pillow.") from error
 
 # How many times the side that is asked for must be left where a file is decoded at a fraction of its size.
 DECODED_SIDES = 2

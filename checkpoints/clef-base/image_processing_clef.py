@@ -13,7 +13,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
@@ -21,7 +20,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImage
 from .face_alignment_clef import EYES_NOSE_1, CropRecipe, align_face
 from .face_detection_clef import LONGEST_LONG_SIDE, Face, FaceDetector, find_detector
 from .face_quality_clef import FaceQuality, face_quality
-from .image_reading_clef import list_of_images, to_rgb_image
+from .image_reading_clef import Image, list_of_images, to_rgb_image
 
 # Of pixels in [0, 1]: below this standard deviation an image counts as flat, and dividing would only raise its noise.
 MINIMUM_STD = 0.02

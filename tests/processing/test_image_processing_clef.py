@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -269,3 +273,11 @@ def test_large_jpeg_files_are_decoded_at_a_fraction_of_their_size(tmp_path, monk
     # Pixels that landmarks refer to, and pixels that nobody asked to resize, are all there.
     assert processor.read_image(path).size == (512, 512)
     assert processor(path, do_resize=False, return_tensors="np")["pixel_values"].shape == (1, 3, 512, 512)
+
+
+@pytest.mark.parametrize("module", ["processing", "modeling_clef"])
+def test_without_pillow_it_says_what_is_missing(module):
+    program = f"import sys; sys.modules['PIL'] = None; import {module}"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    assert done.stderr.strip().splitlines()[-1] == "ImportError: reading pictures needs Pillow: pip install pillow."
