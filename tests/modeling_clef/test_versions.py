@@ -16,6 +16,7 @@ except ModuleNotFoundError:  # Python 3.10
     tomllib = None
 
 from modeling_clef import CLEFConfig, CLEFForImageClassification
+from modeling_clef.text_projection_clef import AnchoredProjection
 from modeling_clef.version_clef import NEEDED_TRANSFORMERS, VERSION, check_transformers, warn_if_newer
 from processing import requirements_clef
 
@@ -65,6 +66,23 @@ def test_configs_of_every_released_version_load(path, tmp_path):
     # Saved again it is of this version.
     config.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["clef_version"] == VERSION
+
+
+def test_a_config_with_text_anchors_and_a_phrasing_weight_keeps_them(tmp_path):
+    # As the checkpoints that ship have them.
+    wanted = {"phrasing_weight": 0.6, "text_anchors": 6, "text_anchor_labels": 3}
+    text = (RELEASED / "0.1.0-anchored.json").read_text()
+    shipped = json.loads((ROOT / "checkpoints" / "clef-small" / "config.json").read_text())
+    assert set(wanted) <= set(shipped)
+    (tmp_path / "config.json").write_text(text)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert {name: getattr(config, name) for name in wanted} == wanted
+    projection = CLEFForImageClassification(config).clef.text_projection
+    assert isinstance(projection, AnchoredProjection)
+    assert (projection.anchors.shape[0], len(projection.labels)) == (6, 3)
+    config.save_pretrained(tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert {name: again[name] for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("written", ["9.0.0", "0.10.0", "2030-beta"])
