@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.explain import ExplainedFace, Explanation
+from analysis.fonts import fonts_for
 from analysis.timeline import figure_module
 
 CELL, GAP, HEAD, FOOT, DPI = 2.6, 0.16, 0.62, 0.58, 110  # inches; pixels an inch
@@ -26,6 +27,12 @@ def draw_explanations(faces: Sequence[ExplainedFace]):
     shown = [(number, found) for number, found in enumerate(faces) if found.crop is not None]
     if not shown:
         raise ValueError("there is no face with a crop to draw.")
+    figures = figure_module()
+    with fonts_for(_title(item) for _, found in shown for item in found.explanations):
+        return _draw_faces(figures, shown)
+
+
+def _draw_faces(figures, shown: list[tuple[int, ExplainedFace]]):
     rows = []  # (face number, face, explanations, is it the first row of the face)
     for number, found in shown:
         for start in range(0, len(found.explanations), LABELS_A_ROW):
@@ -33,7 +40,7 @@ def draw_explanations(faces: Sequence[ExplainedFace]):
     columns = 1 + max(len(part) for _, _, part, _ in rows)
     width = columns * (CELL + GAP) + GAP
     height = len(rows) * (HEAD + CELL + GAP) + FOOT
-    figure = figure_module().Figure(figsize=(width, height), dpi=DPI)
+    figure = figures.Figure(figsize=(width, height), dpi=DPI)
     for place, (number, found, part, is_first) in enumerate(rows):
         top = place * (HEAD + CELL + GAP)
         if is_first:

@@ -1,10 +1,12 @@
 """How one frame of an overlay is drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from analysis.fonts import font_of_all
 from analysis.frames import Frame
 from analysis.reading import TableAbout
 from processing.face_detection_clef import LANDMARKS
@@ -13,6 +15,7 @@ LEAST_HEIGHT = 360  # smaller pictures are enlarged, so that text can be read
 SMALLEST_TEXT, LARGEST_TEXT = 11, 30  # pixels
 # Distinguishable with every common colour blindness (Okabe and Ito 2008), on dark as on light.
 TRACK_COLOURS = ((86, 180, 233), (230, 159, 0), (0, 200, 150), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+OWN_WORDS = "".join(map(chr, range(33, 127))) + "…"  # the characters of what is drawn beside names of labels
 GROUND, INK, DIM, TROUGH, ABSENT = (24, 27, 32), (235, 235, 235), (150, 155, 162), (50, 54, 61), (118, 124, 132)
 
 
@@ -42,13 +45,13 @@ class FrameArtist:
         height = self._picture_size[1] + self._picture_size[1] % 2
         rows = _rows(about)
         self._row_height = int(np.clip(height / (len(rows) + 3.5), SMALLEST_TEXT * 1.25, LARGEST_TEXT * 1.4))
-        self._font = _font(int(self._row_height / 1.25))
+        choices = [label for group in about.groups if group.exclusive for label in group.labels]
+        self._font = _font(int(self._row_height / 1.25), [*(row.name for row in rows), *choices, OWN_WORDS])
         room = int((height - 2.5 * self._row_height) / self._row_height)
         self._rows, self._left_out = rows[:room], len(rows) - min(room, len(rows))
         gap = self._row_height // 2
         longest = max(self._font.getlength(row.name) for row in self._rows)
         self._names_width = int(min(longest, 17 * self._row_height)) + 2 * gap
-        choices = [label for group in about.groups if group.exclusive for label in group.labels]
         widest = max((self._font.getlength(choice) for choice in choices), default=0)
         self._column_width = int(max(widest + 2, 4.5 * self._row_height)) + gap
         self._gap, self._columns = gap, columns
@@ -177,12 +180,11 @@ def _fitting(text: str, width: float, font) -> str:
     return f"{text.rstrip()}…"
 
 
-def _font(size: int):
-    """DejaVu Sans, which knows many alphabets, where matplotlib brings it; else Pillow's own."""
+def _font(size: int, texts: Sequence[str]):
+    """DejaVu Sans, which knows many alphabets, where matplotlib brings it, or an installed font that has what it
+    lacks; else Pillow's own."""
     try:
-        from matplotlib import font_manager
-
-        return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
+        return ImageFont.truetype(font_of_all(texts), size)
     except (ImportError, OSError):
         return ImageFont.load_default(size)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.fonts import fonts_for
 from analysis.outputs import file_stems, written_whole
 from analysis.reading import SourceRows, TableAbout, frame_seconds, read_about, read_source_names, read_sources
 
@@ -129,6 +130,13 @@ def timelines_of(rows: SourceRows, about: TableAbout) -> Iterator[Timeline | Non
 
 def draw_timeline(timeline: Timeline):
     """A matplotlib Figure."""
+    names = [name for lane in timeline.lanes for name in (lane.label, lane.text)]
+    names += [name for band in timeline.bands for name in (band.name, *band.labels)]
+    with fonts_for([timeline.source, *names]):
+        return _draw_timeline(timeline)
+
+
+def _draw_timeline(timeline: Timeline):
     lanes, bands = timeline.lanes, timeline.bands
     height = MARGINS + LANE * len(lanes) + BAND * len(bands)
     figure = figure_module().Figure(figsize=(WIDTH, height), dpi=DPI)
