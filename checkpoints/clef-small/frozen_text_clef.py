@@ -9,7 +9,12 @@ ROWS_KEPT = 4096
 
 
 def fingerprint(tensors: Iterable[torch.Tensor]) -> tuple:
-    """Changes when a tensor is replaced, moved, or written to in place (optimizer step, `load_state_dict`)."""
+    """Changes when a tensor is replaced, moved, or written to in place (optimizer step, `load_state_dict`).
+
+    Not when it is written to through `.data`, which PyTorch counts as another tensor's change: to see that, all weights
+    would have to be read at every call. Write under `torch.no_grad()` instead; or say afterwards what was done, and
+    whatever was remembered is computed anew: `torch.autograd.graph.increment_version(list(model.parameters()))`.
+    """
     return tuple((t.data_ptr(), t.device, t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
 
 
@@ -34,8 +39,8 @@ class FrozenTextFeatures:
     """Remembers the pooled feature of each token row.
 
     Each row is computed alone and without its padding, so that its feature does not depend on the batch it came in,
-    nor on autocast. Everything is forgotten when the tower's weights change, and at every call where it has adapters;
-    beyond `ROWS_KEPT` rows the oldest go.
+    nor on autocast. Everything is forgotten when the tower's weights change, as far as `fingerprint` sees, and at every
+    call where it has adapters; beyond `ROWS_KEPT` rows the oldest go.
     """
 
     def __init__(self):

@@ -206,6 +206,15 @@ def test_remembered_texts_are_forgotten_with_the_weights(counted, texts):
     assert len(shapes) == 6
 
 
+def test_weights_written_past_autograd_are_forgotten_when_it_is_told(counted, texts):
+    model, shapes = counted
+    before = model.get_text_features(**texts).pooler_output
+    model.text_model.embeddings.word_embeddings.weight.data.mul_(2)
+    assert torch.equal(model.get_text_features(**texts).pooler_output, before)  # the limit that is documented
+    torch.autograd.graph.increment_version(list(model.parameters()))
+    assert not torch.equal(model.get_text_features(**texts).pooler_output, before)
+
+
 def test_texts_first_seen_in_inference_mode_can_be_learned_from(counted, texts):
     model, _ = counted
     with torch.inference_mode():
