@@ -30,9 +30,9 @@ from clef_space.service import Service
 HERE = Path(__file__).resolve().parent
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the visitor's own machine
 EMPTY = "Choose a picture: upload, paste, or take one with the camera."
-HEADER = """<header class="clef-header"><h1>What is this face doing?</h1><p>Choose a picture: see which movements are
-in the face, such as raised brows, which expression it resembles, and how sure the model is. Nothing you send is
-kept.</p></header>"""
+HEADER = """<header class="clef-header"><h1>What is this face doing?</h1><p>Choose a picture: see {shown}, and how
+sure the model is. Nothing you send is kept.</p></header>"""
+SHOWN = "which movements are in the face, such as raised brows, which expression it resembles"
 COARSE = (
     "The face finder’s file (YuNet) is missing here. A simpler one stands in: it misses small, turned and tilted "
     "faces, and cuts the others out less exactly, so every number below is less reliable."
@@ -42,7 +42,8 @@ COARSE = (
 def build(service: Service, metrics: dict) -> gr.Blocks:
     title, cache = "CLEF: facial behaviour in words", (60, RESULT_SECONDS)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=cache) as page:
-        gr.HTML(HEADER)
+        standard = {label_set.name for label_set in service.recogniser.label_sets} == {"action_units", "expression"}
+        gr.HTML(HEADER.format(shown=SHOWN if standard else "which of the model’s labels fit the face"))
         if service.recogniser.finds_coarsely:
             gr.HTML(f'<p class="clef-warning" role="note">{text(COARSE)}</p>', elem_id="clef-coarse")
         with gr.Tabs():

@@ -56,9 +56,11 @@
   const cell = (value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   function table(numbers, separator) {
     const lines = [["label", "name", "probability", "threshold", "present"]];
-    for (const one of numbers.expression) lines.push([one.label, one.label, one.probability, "", ""]);
-    for (const one of numbers.action_units)
-      lines.push([one.label, one.name, one.probability, one.threshold, one.present ? 1 : 0]);
+    const sets = Object.entries(numbers).filter(([name, value]) => name !== "words" && Array.isArray(value));
+    for (const one of sets.flatMap(([, rows]) => rows)) {
+      const present = one.present === undefined ? "" : Number(one.present);
+      lines.push([one.label, one.name ?? one.label, one.probability, one.threshold ?? "", present]);
+    }
     for (const one of numbers.words ?? []) lines.push([one.label, one.label, one.score, "", ""]);
     const written = separator === "," ? cell : (value) => String(value).replaceAll("\t", " ");
     return lines.map((line) => line.map(written).join(separator)).join("\n") + "\n";

@@ -1,6 +1,7 @@
 """The About page: the method in one picture, measured figures, limits of use."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -8,7 +9,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from clef_space import limits
-from clef_space.labels import anatomical
+from clef_space.labels import LabelSet, anatomical
 from clef_space.parts import text
 from clef_space.recogniser import Recogniser
 
@@ -43,17 +44,25 @@ NOT_FOR = (
     "analysing people who do not know about it or did not agree.",
 )
 RENDERED = ("ict_facekit", "synthetic")  # corpora without a photograph
+WIDE_GAP = 0.05  # between groups of people, as in the model card
+# Columns of a label set's table: score → heading.
+MULTI_LABEL = {"auroc": "AUROC %", "f1": "F1 %", "base_rate": "how common %"}
+SINGLE_LABEL = {"recall": "recall %", "f1": "F1 %"}
 
 
 def read_metrics(checkpoint: str) -> dict:
     """The checkpoint's metrics.json, {} where there is none, with the name of the corpus from its recipe.yaml as
-    "corpus"."""
+    "corpus", and what results.json says of groups of people as "groups": label set → column → group → scores."""
     try:
         metrics = json.loads(_read(checkpoint, "metrics.json"))
         recipe = yaml.safe_load(_read(checkpoint, "recipe.yaml") or "{}")
+        scores = json.loads(_read(checkpoint, "results.json")).get("scores", {})
     except ValueError:
         return {}
-    return metrics | {"corpus": recipe.get("corpus")} if metrics else {}
+    if not metrics:
+        return {}
+    groups = {name: found["groups"] for name, found in scores.items() if found.get("groups")}
+    return metrics | {"corpus": recipe.get("corpus"), "groups": groups}
 
 
 def _read(checkpoint: str, name: str) -> str:
@@ -68,10 +77,9 @@ def _read(checkpoint: str, name: str) -> str:
 
 def about_page(recogniser: Recogniser, metrics: dict) -> str:
     forbidden = "".join(f"<li>{text(line)}</li>" for line in NOT_FOR)
+    label_sets = ", ".join(f"<code>{text(label_set.name)}</code>" for label_set in recogniser.label_sets)
     return f"""<div class="clef-about">
-<p>An <strong>action unit</strong> (AU) is one visible movement of the face, such as the corners of the lips being
-pulled up (AU12). The Facial Action Coding System numbers them. This demonstration finds faces, tells which action units
-and which expression each of them shows, and how sure that is.</p>
+{_what_it_does(recogniser)}
 {METHOD}
 <h2>How good it is</h2>{_figures(recogniser, metrics)}
 <h2>What it must not be used for</h2><ul>{forbidden}</ul>
@@ -99,42 +107,82 @@ client.predict(handle_file("clip.mp4"), api_name="/video")
 client.predict(api_name="/labels")</code></pre>
 <p>All four return plain JSON. <code>/picture</code> and <code>/words</code> give <code>faces</code>, the largest first
 and at most {limits.SHOWN_FACES},
-with <code>box</code>, <code>action_units</code>, <code>expression</code>, <code>quality</code> and <code>words</code>;
+with <code>box</code>, {label_sets}, <code>quality</code> and <code>words</code>;
 <code>/video</code> gives <code>rows</code>, one a frame and face; <code>/labels</code> what the labels mean. What
 cannot be done raises an error whose message is the sentence that this page would show.</p></div>"""
 
 
+def _what_it_does(recogniser: Recogniser) -> str:
+    names = {label_set.name for label_set in recogniser.label_sets}
+    units, what, listed = "", "of these labels", ""
+    if "action_units" in names:
+        units = (
+            "An <strong>action unit</strong> (AU) is one visible movement of the face, such as the corners of the lips "
+            "being pulled up (AU12). The Facial Action Coding System numbers them. "
+        )
+    if names == {"action_units", "expression"}:
+        what = "action units and which expression"
+    else:
+        listed = "".join(
+            f"<li>{text(label_set.title)}{', one of' if label_set.exclusive else ''}: "
+            f"{', '.join(text(label.name) for label in label_set.labels)}</li>"
+            for label_set in recogniser.label_sets
+        )
+    sentence = f"This demonstration finds faces, tells which {what} each of them shows, and how sure that is."
+    return f"<p>{units}{sentence}</p>" + (f"<ul>{listed}</ul>" if listed else "")
+
+
 def _figures(recogniser: Recogniser, metrics: dict) -> str:
-    scored = (metrics.get("evaluation") or {}).get("action_units") or {}
-    labels = scored.get("labels") or {}
-    if not labels:
+    evaluation = metrics.get("evaluation") or {}
+    scored = [label_set for label_set in recogniser.label_sets if (evaluation.get(label_set.name) or {}).get("labels")]
+    if not scored:
         return "<p>This checkpoint came without measured figures.</p>"
-    data = (metrics.get("evaluation") or {}).get("data", {}).get("scored", {})
-    rows = "".join(
-        f"<tr>{_row_head(one.label, {one.label: one.name})}"
-        f"<td>{_share(labels[one.label].get('auroc'))}</td><td>{_share(labels[one.label].get('f1'))}</td>"
-        f"<td>{_share(labels[one.label].get('base_rate'))}</td></tr>"
-        for one in anatomical(recogniser.action_units)
-        if one.label in labels
-    )
-    expression = (metrics["evaluation"].get("expression") or {}).get("accuracy")
-    says = f"; the expression is right in {_share(expression)} %" if expression is not None else ""
     rendered = metrics.get("corpus") in RENDERED
-    where = (
-        f"<strong>On its own test set</strong>, {data['frames']:,} frames of {data['subjects']:,} "
-        f"{'rendered ' if rendered else ''}people whom the model never saw: the mean"
-        if {"frames", "subjects"} <= data.keys()
-        else "The mean"
-    )
     trained = "<p>The model was trained on rendered faces, and on no photograph.</p>" if rendered else ""
-    return f"""{trained}{_photographs(metrics, {one.label: one.name for one in recogniser.action_units})}
-<p>{where} AUROC is {_share(scored.get("mean_auroc"))} %, the mean F1 {_share(scored.get("mean_f1"))} %{says}.
-{text(metrics.get("provenance", ""))}</p>
-<div class="clef-table" tabindex="0" role="region" aria-label="Figures for each action unit"><table><thead><tr><th
-scope="col">action unit</th><th scope="col">AUROC %</th><th scope="col">F1 %</th><th scope="col">how common %</th></tr>
-</thead><tbody>{rows}</tbody></table></div>
-<p class="clef-note">AUROC: how often a face that shows it ranks above one that does not; 50 is chance. F1: at the
-fitted threshold. These figures were read from the checkpoint’s own metrics.</p>"""
+    codes = {label.label: label.name for label_set in scored for label in label_set.labels if label.code}
+    headlines = "; ".join(_headline(label_set, evaluation[label_set.name]) for label_set in scored)
+    tables = "".join(_table(label_set, evaluation[label_set.name]["labels"]) for label_set in scored)
+    return f"""{trained}{_photographs(metrics, codes)}
+<p>{_who_was_scored(metrics, rendered)}: {headlines}. {text(metrics.get("provenance", ""))}</p>
+<p>{_groups(metrics)}</p>
+{tables}<p class="clef-note">AUROC: how often a face that shows it ranks above one that does not; 50 is chance. F1: at
+the threshold, or of the most probable label. Recall: how many of the faces that show it are found. These figures were
+read from the checkpoint’s own metrics.</p>"""
+
+
+def _who_was_scored(metrics: dict, rendered: bool) -> str:
+    evaluation = metrics["evaluation"]
+    scored = evaluation.get("data", {}).get("scored", {})
+    if not {"frames", "subjects"} <= scored.keys():
+        return "<strong>Measured</strong>"
+    people = f"{scored['frames']:,} frames of {scored['subjects']:,} {'rendered ' if rendered else ''}people"
+    if evaluation == metrics.get("validation"):
+        return f"<strong>On its validation set</strong>, as there was no test set, {people} whom it was not trained on"
+    return f"<strong>On its own test set</strong>, {people} whom the model never saw"
+
+
+def _headline(label_set: LabelSet, scores: dict) -> str:
+    if label_set.exclusive:
+        return f"the {text(label_set.title.lower())} is right in {_share(scores.get('accuracy'))} %"
+    f1 = scores.get("mean_f1", scores.get("mean_f1_at_half"))
+    name = text(label_set.title.lower())
+    return f"of the {name} the mean AUROC is {_share(scores.get('mean_auroc'))} %, the mean F1 {_share(f1)} %"
+
+
+def _table(label_set: LabelSet, found: dict) -> str:
+    columns = SINGLE_LABEL if label_set.exclusive else MULTI_LABEL
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in columns.values())
+    rows = ""
+    for label in anatomical(list(label_set.labels)):
+        if label.label in found:
+            scores = {"f1": found[label.label].get("f1_at_half")} | found[label.label]
+            cells = "".join(f"<td>{_share(scores.get(key))}</td>" for key in columns)
+            code = f"<span class='clef-code'>{text(label.code)}</span> " if label.code else ""
+            rows += f"<tr><th scope='row'>{code}{text(label.name)}</th>{cells}</tr>"
+    return (
+        f'<div class="clef-table" tabindex="0" role="region" aria-label="Figures for {text(label_set.title)}"><table>'
+        f'<thead><tr><th scope="col">{text(label_set.title)}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _photographs(metrics: dict, names: dict[str, str]) -> str:
@@ -154,7 +202,6 @@ def _photographs(metrics: dict, names: dict[str, str]) -> str:
         "against neutral. Nothing but smiles could be verified on photographs.</p>"
         '<div class="clef-table"><table><thead><tr><th scope="col">rises with a smile</th><th scope="col">AUROC %</th>'
         f'<th scope="col">95 % interval</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f"<p>{_groups(labels)}</p>"
     )
 
 
@@ -164,18 +211,53 @@ def _row_head(label: str, names: dict[str, str]) -> str:
     return f"<th scope='row'><span class='clef-code'>{text(label)}</span> {text(names[label])}</th>"
 
 
-def _groups(labels: dict) -> str:
-    """Of the first label that was measured by group."""
-    for label, found in labels.items():
-        parts = [
-            f"{text(name.replace('_', ' '))} {_share(one['auroc'])} ({one['people']} people)"
-            for groups in (found.get("groups") or {}).values()
-            for name, one in groups.items()
-            if not one.get("too_few") and one.get("auroc") is not None
-        ]
-        if parts:
-            return f"It serves people unequally, {text(label)} by group: {', '.join(parts)}."
-    return ""
+def _groups(metrics: dict) -> str:
+    """Whether people of some groups are served less well than others, as far as that was measured."""
+    found = [*_photograph_groups(metrics), *_test_set_groups(metrics)]
+    sentences, unequal = [], False
+    for what, groups in found:
+        listed = ", ".join(f"{text(name)} {_share(score)} ({people:,} people)" for name, people, score in groups)
+        sentences.append(f"{what}: {listed}.")
+        scores = [score for _, _, score in groups]
+        unequal |= max(scores) - min(scores) >= WIDE_GAP
+    if not found:
+        return "Whether it serves all groups of people equally was not measured."
+    if unequal:
+        return f"<strong>It serves people unequally.</strong> {' '.join(sentences)}"
+    return f"No two groups of people that were measured differ by {100 * WIDE_GAP:.0f} points. {' '.join(sentences)}"
+
+
+def _photograph_groups(metrics: dict) -> Iterator[tuple[str, list]]:
+    """Of the first label that was measured by group: what was measured by which column, and name, people and score of
+    each group."""
+    for label, found in ((metrics.get("photographs") or {}).get("labels") or {}).items():
+        columns = {
+            column: [
+                (name.replace("_", " "), one["people"], one["auroc"])
+                for name, one in groups.items()
+                if not one.get("too_few") and one.get("auroc") is not None
+            ]
+            for column, groups in (found.get("groups") or {}).items()
+        }
+        columns = {column: groups for column, groups in columns.items() if len(groups) > 1}
+        if columns:
+            for column, groups in columns.items():
+                yield f"AUROC of {text(label)} in photographs by {text(column.replace('_', ' '))}", groups
+            return
+
+
+def _test_set_groups(metrics: dict) -> Iterator[tuple[str, list]]:
+    for name, columns in metrics.get("groups", {}).items():
+        for column, groups in columns.items():
+            for key, title in (("mean_auroc", "Mean AUROC"), ("accuracy", "Accuracy")):
+                rows = [
+                    (group.replace("_", " "), one["subjects"], one["scores"][key]["value"])
+                    for group, one in groups.items()
+                    if (one["scores"].get(key) or {}).get("value") is not None
+                ]
+                if len(rows) > 1:
+                    what = f"{title} of {text(name.replace('_', ' '))} on the test set"
+                    yield f"{what} by {text(column.replace('_', ' '))}", rows
 
 
 def _share(value) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from clef_space.labels import REGIONS, Label, anatomical
+from clef_space.labels import OTHERS, REGIONS, Label, LabelSet, anatomical
 from clef_space.limits import SHOWN_FACES
 from clef_space.parts import bars, json_attribute, percent, spotlight, text
 from clef_space.pictures import SHOWN_SIDE, data_url
@@ -14,8 +14,8 @@ UNTRAINED = (
     "each other rather than trust a number; ✓ stands from 50 %."
 )
 LEGEND = (
-    'The mark <span class="clef-mark" aria-hidden="true"></span> on a bar is the threshold fitted for that action '
-    "unit; from there on it counts as present (✓)."
+    'The mark <span class="clef-mark" aria-hidden="true"></span> on a bar is the threshold of that label; from there '
+    " on it counts as present (✓)."
 )
 QUALITY = {
     "eye_distance": ("distance between the eyes", "{:.0f} px"),
@@ -46,7 +46,7 @@ def faces_page(
     hint = '<p class="clef-note">Choose a face by its number.</p>' if len(shown) > 1 else ""
     return (
         f'<div class="clef-result" data-faces="{len(shown)}">{line}'
-        f'<div class="clef-columns"><div class="clef-left">{_stage(picture, shown)}{hint}{left_out}</div>'
+        f'<div class="clef-columns"><div class="clef-left">{_stage(picture, shown, more)}{hint}{left_out}</div>'
         f'<div class="clef-right">{"".join(articles)}</div></div></div>'
     )
 
@@ -55,23 +55,8 @@ def numbers(recogniser: Recogniser, face: FoundFace, words: dict[str, float] | N
     """What is known of a face, as plain values: for copying, downloads and the API."""
     scores = {} if face.probabilities is None else face.probabilities
     found = {
+        **{label_set.name: _set_numbers(label_set, scores) for label_set in recogniser.label_sets},
         "box": dict(zip(("left", "top", "right", "bottom"), [round(edge, 1) for edge in face.box], strict=True)),
-        "action_units": [
-            {
-                "label": label.label,
-                "name": label.name,
-                "probability": round(float(scores[label.column]), 4),
-                "threshold": round(label.threshold, 4),
-                "present": bool(scores[label.column] >= label.threshold),
-            }
-            for label in anatomical(recogniser.action_units)
-            if len(scores)
-        ],
-        "expression": [
-            {"label": label.label, "probability": round(float(scores[label.column]), 4)}
-            for label in recogniser.expressions
-            if len(scores)
-        ],
         "quality": {
             name: round(value, 3) if isinstance(value, float) else value for name, value in face.quality.items()
         },
@@ -81,22 +66,48 @@ def numbers(recogniser: Recogniser, face: FoundFace, words: dict[str, float] | N
     return found
 
 
+def _set_numbers(label_set: LabelSet, scores) -> list[dict]:
+    if not len(scores):
+        return []
+    if label_set.exclusive:
+        return [
+            {"label": label.label, "probability": round(float(scores[label.column]), 4)} for label in label_set.labels
+        ]
+    return [
+        {
+            "label": label.label,
+            "name": label.name,
+            "probability": round(float(scores[label.column]), 4),
+            "threshold": round(label.threshold, 4),
+            "present": bool(scores[label.column] >= label.threshold),
+        }
+        for label in anatomical(list(label_set.labels))
+    ]
+
+
 def summary(recogniser: Recogniser, face: FoundFace) -> str:
     """One sentence in plain words, as HTML."""
     if face.probabilities is None:
         return "This face cannot be read: no upright crop can be cut from it."
     parts = []
-    if recogniser.expressions:
-        best = max(recogniser.expressions, key=lambda label: face.probabilities[label.column])
-        share = percent(face.probabilities[best.column])
-        parts.append(f"Most like <strong>{text(best.name)}</strong> ({share}).")
-    there = [one for one in anatomical(recogniser.action_units) if face.probabilities[one.column] >= one.threshold]
-    if there:
-        listed = ", ".join(f"<strong>{text(one.name)}</strong> ({text(one.label)})" for one in there)
-        parts.append(f"Muscle movements found: {listed}.")
-    else:
-        parts.append("No muscle movement above its threshold.")
+    for label_set in recogniser.single_label_sets:
+        best = label_set.best(face.probabilities)
+        begin = "Most like" if label_set.name == "expression" else f"{text(label_set.title)}: most like"
+        parts.append(f"{begin} <strong>{text(best.name)}</strong> ({percent(face.probabilities[best.column])}).")
+    for label_set in recogniser.label_sets:
+        if not label_set.exclusive:
+            parts.append(_what_is_there(label_set, face.probabilities))
     return " ".join(parts)
+
+
+def _what_is_there(label_set: LabelSet, scores) -> str:
+    there = [label for label in anatomical(list(label_set.labels)) if scores[label.column] >= label.threshold]
+    listed = ", ".join(
+        f"<strong>{text(label.name)}</strong>" + (f" ({text(label.code)})" if label.code else "") for label in there
+    )
+    if label_set.name == "action_units":
+        return f"Muscle movements found: {listed}." if there else "No muscle movement above its threshold."
+    return f"{text(label_set.title)}: {listed or 'none above its threshold'}."
 
 
 def _score_words(recogniser: Recogniser, faces: list[FoundFace], words: list[str] | None) -> dict:
@@ -107,7 +118,7 @@ def _score_words(recogniser: Recogniser, faces: list[FoundFace], words: list[str
     return {number: (row, veils) for (number, _), row, veils in zip(usable, scores, maps, strict=True)}
 
 
-def _stage(picture: Image.Image, faces: list[FoundFace]) -> str:
+def _stage(picture: Image.Image, faces: list[FoundFace], more: bool) -> str:
     small = picture.copy()
     small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     boxes = []
@@ -124,12 +135,14 @@ def _stage(picture: Image.Image, faces: list[FoundFace]) -> str:
     return (
         f'<div class="clef-stage" style="aspect-ratio:{picture.width}/{picture.height};'
         f'--clef-ratio:{picture.width / picture.height:.4f}">'
-        f'<img alt="The picture, with {_faces_in_words(len(faces))}" src="{data_url(small, "JPEG", quality=85)}">'
+        f'<img alt="The picture, with {_faces_in_words(len(faces), more)}" src="{data_url(small, "JPEG", quality=85)}">'
         f"{''.join(boxes)}</div>"
     )
 
 
-def _faces_in_words(count: int) -> str:
+def _faces_in_words(count: int, more: bool) -> str:
+    if more:
+        return f"the {count} largest of more faces found"
     return "one face found" if count == 1 else f"{count} faces found"
 
 
@@ -144,7 +157,8 @@ def _article(recogniser, face: FoundFace, number: int, count: int, words, scored
         parts.append(f'<p class="clef-warning"><strong>Do not rely on this face:</strong> {reason}.</p>')
     parts.append(_crop(face) + _buttons())
     if face.probabilities is not None:
-        parts.append(f'<p class="clef-note clef-legend">{LEGEND}</p>')
+        if recogniser.multi_labels:
+            parts.append(f'<p class="clef-note clef-legend">{LEGEND}</p>')
         veils = {column: spotlight(one) for column, one in enumerate(recogniser.maps(face))}
         own = _words(words, scored) if scored is not None else ""
         parts.append(f'<div class="clef-groups">{own}{label_groups(recogniser, face.probabilities, veils)}</div>')
@@ -153,15 +167,16 @@ def _article(recogniser, face: FoundFace, number: int, count: int, words, scored
 
 
 def label_groups(recogniser: Recogniser, scores: np.ndarray, veils: dict[int, str]) -> str:
-    """All bars of the checkpoint's labels: the expression, then action units from upper face to lower."""
-    groups = []
-    if recogniser.expressions:
-        groups.append(bars("Expression", recogniser.expressions, scores, veils, "One of these; they add up to 100 %."))
-    units = anatomical(recogniser.action_units)
-    for region in [*REGIONS, "Others"]:
-        chosen = [label for label in units if label.region == region]
-        if chosen:
-            groups.append(bars(region, chosen, scores, veils))
+    """All bars of the checkpoint's labels: the sets of which one label holds, each by itself, then action units from
+    upper face to lower, then labels of other sets."""
+    groups = [
+        bars(label_set.title, list(label_set.labels), scores, veils, "One of these; they add up to 100 %.")
+        for label_set in recogniser.single_label_sets
+    ]
+    regions: dict[str, list[Label]] = {region: [] for region in [*REGIONS, OTHERS]}
+    for label in recogniser.multi_labels:
+        regions.setdefault(label.region, []).append(label)
+    groups += [bars(region, labels, scores, veils) for region, labels in regions.items() if labels]
     return "".join(groups)
 
 

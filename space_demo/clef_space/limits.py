@@ -19,6 +19,7 @@ LABELS = 12
 LABEL_LENGTH = 80
 REQUEST_SECONDS = 120.0
 STREAM_SECONDS = 60
+FRAME_SECONDS = 1.0  # that a frame of the webcam waits for its turn
 AT_ONCE = 2
 WAITING = 16
 # Long enough for a browser to have loaded the preview of what it sent.
@@ -40,12 +41,12 @@ class Gate:
         self._patience = patience
 
     @contextmanager
-    def pass_through(self) -> Iterator[None]:
-        """Raises Refused when there is no place, or none to work within the time limit."""
+    def pass_through(self, patience: float | None = None) -> Iterator[None]:
+        """Raises Refused when there is no place, or none to work within the time limit; `patience`: another limit."""
         if not self._places.acquire(blocking=False):
             raise Refused("Many people are using this right now. Please try again in a minute.")
         try:
-            if not self._working.acquire(timeout=self._patience):
+            if not self._working.acquire(timeout=self._patience if patience is None else patience):
                 raise Refused("This has waited too long for its turn. Please try again in a minute.")
             try:
                 yield

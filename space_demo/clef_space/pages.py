@@ -20,9 +20,7 @@ from clef_space.timeline_view import timeline
 from clef_space.videos import rows
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-NO_VIDEO = (
-    f"Choose or record a video of up to {limits.VIDEO_SECONDS:.0f} seconds. Each action unit becomes a lane over time."
-)
+NO_VIDEO = f"Choose or record a video of up to {limits.VIDEO_SECONDS:.0f} seconds. Each label becomes a lane over time."
 SUGGESTED = "raised eyebrows\npolite smile\ngritted teeth"
 WAIT = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": None}
 
@@ -31,6 +29,7 @@ LIVE = (
     f"Allow the camera and press Record: the bars follow your face several times a second. Nothing it sees is stored, "
     f"and the stream ends by itself after {limits.STREAM_SECONDS} seconds."
 )
+BUSY = "Many people are using this right now. It goes on by itself as soon as there is room."
 ENDED = "The stream has ended. Press Record to go on."
 
 
@@ -150,14 +149,18 @@ def webcam_tab(service: Service) -> None:
         if source is None:
             return idle(), hint(LIVE)
         try:
-            return live_bars(service.recogniser, source), hint(LIVE)
+            with service.gate.pass_through(limits.FRAME_SECONDS):
+                return live_bars(service.recogniser, source), hint(LIVE)
+        except Refused:
+            return problem(BUSY), hint(LIVE)
         finally:
             if isinstance(source, str):
                 forget(source)
 
+    # Whoever Gradio lets in is told when it is busy; whoever it does not, waits without a word.
     streaming = camera.stream(
         live, camera, [result, note], stream_every=0.25, time_limit=limits.STREAM_SECONDS,
-        concurrency_limit=limits.AT_ONCE, show_progress="hidden", api_visibility="private",
+        concurrency_limit=limits.AT_ONCE + limits.WAITING, show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     # The server has let go by now, but Gradio's camera would begin anew.
     streaming.then(
@@ -185,7 +188,7 @@ def endpoints(service: Service) -> None:
     words_in = gr.JSON(label="words", visible=False)
     out = gr.JSON(label="result", visible=False)
     for function, inputs, description in (
-        (picture, [picture_in], "Action units, expression and quality of each face of a picture."),
+        (picture, [picture_in], "The labels of each face of a picture, by label set, and its quality."),
         (words, [picture_in, words_in], "The same, and scores for a list of your own labels."),
         (video, [video_in], "One row a frame and face of a short video."),
         (labels, [], "What the labels are called and mean, and their thresholds."),

@@ -52,11 +52,10 @@ def bar(label: Label, score: float, veil: str | None, first: bool, best: bool = 
     `best`: of the labels of which exactly one holds.
     """
     present = label.threshold is not None and score >= label.threshold
-    coded = label.label.startswith("AU") and label.label != label.name
-    code = f'<span class="clef-code">{text(label.label)}</span> ' if coded else ""
+    code = f'<span class="clef-code">{text(label.code)}</span> ' if label.code else ""
     description = (
         f'<span class="clef-description">{text(label.description)}</span>'
-        if label.description and label.is_action_unit
+        if label.description and label.threshold is not None
         else ""
     )
     mark = f'<span class="clef-threshold" style="left:{100 * label.threshold:.1f}%"></span>' if label.threshold else ""

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from transformers import AutoModelForImageClassification, AutoProcessor
 
-from clef_space.labels import Label, labels_of
+from clef_space.labels import Label, LabelSet, anatomical, label_sets_of
 from clef_space.limits import Refused
 
 try:  # on ZeroGPU
@@ -63,7 +63,8 @@ class Recogniser:
         if not getattr(self.model.config, "label_sets", None):
             raise ValueError(f"{checkpoint!r} is no CLEF checkpoint with labels of its own.")
         prompts = _companion(self.processor, "prompts_clef")
-        self.labels = labels_of(self.model.config, {**prompts.ACTION_UNITS, **prompts.EXPRESSIONS})
+        texts = {**prompts.ACTION_UNITS, **prompts.EXPRESSIONS}
+        self.label_sets = label_sets_of(self.model.config, texts, self.processor.label_template)
         self._relevance_map = _companion(self.model, "relevance_clef").relevance_map
         self._with_text: Any = None
         self._lock = threading.Lock()
@@ -75,12 +76,18 @@ class Recogniser:
         return self.processor.image_processor.read_image
 
     @property
-    def action_units(self) -> list[Label]:
-        return [label for label in self.labels if label.is_action_unit]
+    def labels(self) -> list[Label]:
+        return [label for label_set in self.label_sets for label in label_set.labels]
 
     @property
-    def expressions(self) -> list[Label]:
-        return [label for label in self.labels if not label.is_action_unit]
+    def single_label_sets(self) -> list[LabelSet]:
+        """Those of which exactly one label holds, such as the expression."""
+        return [label_set for label_set in self.label_sets if label_set.exclusive]
+
+    @property
+    def multi_labels(self) -> list[Label]:
+        """Labels that hold or not each by itself: action units from upper face to lower, then others."""
+        return anatomical([label for label in self.labels if label.threshold is not None])
 
     @property
     def finds_coarsely(self) -> bool:

@@ -1,6 +1,7 @@
-"""A video's result as HTML: each action unit a lane over time, the expression a band, upper face to lower."""
+"""A video's result as HTML: labels that hold or not are lanes over time, of each other set the most probable label is a
+band."""
 
-from clef_space.labels import Label, anatomical
+from clef_space.labels import Label, LabelSet
 from clef_space.limits import SHOWN_FACES
 from clef_space.parts import json_attribute, percent, text
 from clef_space.recogniser import FoundFace, Recogniser
@@ -8,6 +9,7 @@ from clef_space.videos import SeenFrame
 
 LANE = 24.0  # height of a lane's drawing, its own units
 WIDE_ENOUGH = 12.0  # percent of the width, from which a segment of the band says its name
+LANES = "Height is the probability, the thin line its threshold, the bar under a lane where it is reached."
 BREAK = 0.5  # seconds without the face, over which no line is drawn
 
 
@@ -42,11 +44,13 @@ def timeline(recogniser: Recogniser, frames: list[SeenFrame]) -> str:
 
 def _article(recogniser: Recogniser, track: int, seen, seconds: float, first: bool, step: float) -> str:
     times = [time for time, _ in seen]
-    units = anatomical(recogniser.action_units)
-    said = [[round(time, 3), _reading(recogniser, units, face)] for time, face in seen]
+    labels = recogniser.multi_labels
+    said = [[round(time, 3), _reading(recogniser, labels, face)] for time, face in seen]
+    bands = "".join(_band(label_set, seen, seconds, step) for label_set in recogniser.single_label_sets)
     lanes = "".join(
-        _lane(label, times, [face.probabilities[label.column] for _, face in seen], seconds) for label in units
+        _lane(label, times, [face.probabilities[label.column] for _, face in seen], seconds) for label in labels
     )
+    note = f'<p class="clef-note">{LANES}</p>' if labels else ""
     return (
         f'<article class="clef-face clef-track" data-face="{track}" data-said="{json_attribute(said)}"'
         f"{'' if first else ' hidden'}><h2>Face {track + 1} over time</h2>"
@@ -54,19 +58,19 @@ def _article(recogniser: Recogniser, track: int, seen, seconds: float, first: bo
         f'<label class="clef-seek"><span>Position in the video</span><input type="range" min="0" max="{seconds:.3f}" '
         'step="0.05" value="0"></label>'
         f'<div class="clef-lanes"><span class="clef-playhead" aria-hidden="true"></span>'
-        f"{_band(recogniser, seen, seconds, step)}{lanes}{_axis(seconds)}</div>"
-        '<p class="clef-note">Height is the probability, the thin line its threshold, the bar under a lane where it is '
-        "reached.</p></article>"
+        f"{bands}{lanes}{_axis(seconds)}</div>{note}</article>"
     )
 
 
-def _reading(recogniser: Recogniser, units: list[Label], face: FoundFace) -> str:
+def _reading(recogniser: Recogniser, labels: list[Label], face: FoundFace) -> str:
     said = []
-    if recogniser.expressions:
-        best = max(recogniser.expressions, key=lambda label: face.probabilities[label.column])
+    for label_set in recogniser.single_label_sets:
+        best = label_set.best(face.probabilities)
         said.append(f"{best.name} {percent(face.probabilities[best.column])}")
-    there = [f"{one.label} {one.name}" for one in units if face.probabilities[one.column] >= one.threshold]
-    return " · ".join([*said, ", ".join(there) or "no movement above its threshold"])
+    if labels:
+        there = [f"{one.code} {one.name}".strip() for one in labels if face.probabilities[one.column] >= one.threshold]
+        said.append(", ".join(there) or "nothing above its threshold")
+    return " · ".join(said)
 
 
 def _lane(label: Label, times: list[float], values, seconds: float) -> str:
@@ -84,8 +88,9 @@ def _lane(label: Label, times: list[float], values, seconds: float) -> str:
                 reached += f'<rect x="{left:.1f}" y="{LANE + 1}" width="{right - left:.1f}" height="4"/>'
     threshold = LANE * (1 - label.threshold)
     share = sum(float(value) >= label.threshold for value in values) / len(values)
+    code = f'<span class="clef-code">{text(label.code)}</span> ' if label.code else ""
     return (
-        f'<div class="clef-lane"><span class="clef-lane-name"><span class="clef-code">{text(label.label)}</span> '
+        f'<div class="clef-lane"><span class="clef-lane-name">{code}'
         f'<span class="clef-lane-words">{text(label.name)}</span></span>'
         f'<svg viewBox="0 0 1000 {LANE + 6:.0f}" preserveAspectRatio="none" role="img" '
         f'aria-label="{text(label.name)}: at most {percent(max(values))}, reached in {percent(share)} of frames">'
@@ -93,12 +98,11 @@ def _lane(label: Label, times: list[float], values, seconds: float) -> str:
     )
 
 
-def _band(recogniser: Recogniser, seen, seconds: float, step: float) -> str:
-    if not recogniser.expressions:
-        return ""
+def _band(label_set: LabelSet, seen, seconds: float, step: float) -> str:
     segments: list[list] = []
     for time, face in seen:
-        position, best = max(enumerate(recogniser.expressions), key=lambda pair: face.probabilities[pair[1].column])
+        best = label_set.best(face.probabilities)
+        position = label_set.labels.index(best)
         if segments and segments[-1][2] == position and time - segments[-1][1] <= BREAK:
             segments[-1][1] = time + step
         else:
@@ -112,8 +116,9 @@ def _band(recogniser: Recogniser, seen, seconds: float, step: float) -> str:
             f'title="{text(best.label)}, {start:.1f} to {end:.1f} s">{words}</span>'
         )
     return (
-        '<div class="clef-lane clef-band"><span class="clef-lane-name"><span class="clef-lane-words">expression</span>'
-        f'</span><span class="clef-segments">{pieces}</span></div>'
+        '<div class="clef-lane clef-band"><span class="clef-lane-name">'
+        f'<span class="clef-lane-words">{text(label_set.title)}</span></span>'
+        f'<span class="clef-segments">{pieces}</span></div>'
     )
 
 

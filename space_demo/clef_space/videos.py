@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clef_space.labels import anatomical
+from clef_space.labels import Label
 from clef_space.limits import (
     MEGABYTE,
     SHOWN_FACES,
@@ -137,14 +137,15 @@ def _face_row(recogniser: Recogniser, face: FoundFace | None, track: int | None)
     row["out_of_scope"] = bool(face is not None and face.quality["out_of_scope"])
     row["out_of_scope_reason"] = (face.quality["reason"] or None) if face is not None else None
     scores = face.probabilities if face is not None else None
-    if recogniser.expressions:
-        best = None if scores is None else max(recogniser.expressions, key=lambda label: scores[label.column])
-        row["expression"] = best.label if best is not None else None
-    for label in [*recogniser.expressions, *anatomical(recogniser.action_units)]:
+    labels: list[Label] = []
+    for label_set in recogniser.single_label_sets:
+        row[label_set.name] = None if scores is None else label_set.best(scores).label
+        labels += label_set.labels
+    for label in [*labels, *recogniser.multi_labels]:
         value = None if scores is None else float(scores[label.column])
-        row[f"{label.label}_probability"] = None if value is None else round(value, 4)
-        if label.is_action_unit:
-            row[label.label] = None if value is None else int(value >= label.threshold)
+        row[f"{label.key}_probability"] = None if value is None else round(value, 4)
+        if label.threshold is not None:
+            row[label.key] = None if value is None else int(value >= label.threshold)
     return row
 
 
@@ -230,9 +231,9 @@ class _Overlay:
             draw.rectangle([edge - 1 for edge in box[:2]] + [edge + 1 for edge in box[2:]], outline="black", width=1)
             draw.rectangle(box, outline="white", width=1)
             words = str(track + 1)
-            if face.probabilities is not None and recogniser.expressions:
-                best = max(recogniser.expressions, key=lambda label, face=face: face.probabilities[label.column])
-                words += f" {best.label}"
+            if face.probabilities is not None:
+                best = [label_set.best(face.probabilities).label for label_set in recogniser.single_label_sets]
+                words = f"{words} {', '.join(best)}".strip()
             place = (box[0] + 2, box[1] - 20 if box[1] >= 20 else box[3] + 2)
             draw.text(place, words, fill="white", font=font, stroke_width=2, stroke_fill="black")
         encoded = self._av.VideoFrame.from_image(picture)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clef_space import pictures, temporary
+from clef_space import limits, pictures, temporary
 from clef_space.about import NOT_FOR, read_metrics
-from clef_space.labels import Label, anatomical, labels_of
+from clef_space.labels import Label, anatomical
 from clef_space.limits import Deadline, Gate, Refused, read_words
 from clef_space.parts import bar, bars, percent, spotlight
 from clef_space.pictures import decode_data_url, forget, held, read_picture
@@ -70,6 +70,25 @@ def test_the_gate_lets_some_work_some_wait_and_turns_others_away():
         impatient = Gate(at_once=1, waiting=1, patience=0.01)
         with impatient.pass_through(), impatient.pass_through():
             pass
+
+
+def test_the_webcam_says_that_the_demonstration_is_busy_and_goes_on_when_it_is_not(smile, monkeypatch):
+    import gradio as gr
+
+    from clef_space import pages
+    from clef_space.service import Service
+
+    monkeypatch.setattr(limits, "FRAME_SECONDS", 0.01)
+    monkeypatch.setattr(pages, "live_bars", lambda recogniser, source: "bars")
+    for waiting in (0, 1):  # no place to wait in, and no turn within the time that a frame has
+        service = Service(None, Gate(at_once=1, waiting=waiting))
+        with gr.Blocks() as page:
+            pages.webcam_tab(service)
+        (live,) = [function.fn for function in page.fns.values() if function.name == "live"]
+        with service.gate.pass_through():
+            shown, _ = live(smile.read_bytes())
+        assert "Many people are using this right now" in shown and "goes on by itself" in shown
+        assert live(smile.read_bytes())[0] == "bars"
 
 
 def test_a_request_that_takes_too_long_is_stopped():
@@ -197,19 +216,6 @@ def test_labels_come_from_upper_face_to_lower():
     labels = [Label(i, "x", name, name, "", 0.5) for i, name in enumerate(["AU26", "smirk", "AU12", "AU9", "AU1"])]
     assert [label.label for label in anatomical(labels)] == ["AU1", "AU9", "AU12", "AU26", "smirk"]
 
-    units = {"name": "a", "labels": ["AU1"], "names": ["n"], "thresholds": [0.3]}
-    choice = {"name": "e", "labels": ["joy"], "names": ["joy"], "thresholds": [0.5]}
-
-    class Config:
-        label_sets = [
-            units | {"problem_type": "multi_label_classification"},
-            choice | {"problem_type": "single_label_classification"},
-        ]
-
-    first, second = labels_of(Config, {"AU1": ("inner brow raiser", "up")})
-    assert (first.name, first.threshold, first.is_action_unit) == ("inner brow raiser", 0.3, True)
-    assert (second.name, second.threshold, second.is_action_unit) == ("joy", None, False)
-
 
 @pytest.mark.parametrize("probability", [0.00502, 0.00498, 0.12504, 0.5, 1.0])
 def test_percentages_are_those_of_the_numbers_offered_for_download(probability):
@@ -235,9 +241,9 @@ def test_the_most_probable_of_labels_that_exclude_each_other_stands_out():
 def test_figures_come_from_the_checkpoint_with_the_corpus_of_its_recipe(tmp_path):
     assert read_metrics(str(tmp_path)) == {}
     (tmp_path / "metrics.json").write_text('{"evaluation": {}}')
-    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": None}
+    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": None, "groups": {}}
     (tmp_path / "recipe.yaml").write_text("corpus: bp4d\n")
-    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": "bp4d"}
+    assert read_metrics(str(tmp_path)) == {"evaluation": {}, "corpus": "bp4d", "groups": {}}
     (tmp_path / "metrics.json").write_text("not JSON")
     assert read_metrics(str(tmp_path)) == {}
 
@@ -312,7 +318,7 @@ def test_frames_that_are_not_looked_at_count_for_the_time_limit(clip, monkeypatc
 class Crowd:
     """A recogniser that sees 1,326 faces; `scored` is how many it was asked to score."""
 
-    scored, labels, expressions, action_units = 0, (), (), ()
+    scored = 0
 
     def read_image(self, picture):
         return picture.convert("RGB")
@@ -342,7 +348,10 @@ def test_of_a_crowd_no_more_faces_are_scored_than_shown_and_one(tmp_path, monkey
     assert crowd.scored == SHOWN_FACES + 1
     page = faces_view.faces_page(crowd, picture, faces)
     assert page.count("<article>") == SHOWN_FACES and "Only the 6 largest faces are shown." in page
-    assert "largest" not in faces_view.faces_page(crowd, picture, faces[:SHOWN_FACES])
+    assert 'alt="The picture, with the 6 largest of more faces found"' in page
+    page = faces_view.faces_page(crowd, picture, faces[:SHOWN_FACES])
+    assert "largest" not in page and 'alt="The picture, with 6 faces found"' in page
+    assert 'alt="The picture, with one face found"' in faces_view.faces_page(crowd, picture, faces[:1])
     assert served.picture_json(path) == served.words_json(path, ["smile"]) == {"faces": list(range(SHOWN_FACES))}
 
 
