@@ -9,7 +9,15 @@ from hub_cards.lineage import lineage_of
 from hub_cards.measured import Measured
 from hub_cards.sections_photographs import photograph_set
 
-TAGS = ["clef", "facial-action-units", "facial-expression", "facs", "affective-computing"]
+# Tag → the label set that earns it. Sets of one's own are tags themselves.
+TAGS = {
+    "facial-action-units": "action_units",
+    "facial-expression": "expression",
+    "facs": "action_units",
+    "affective-computing": "expression",
+}
+# Labels that photographs of smiles verify best; the first that the model has stands in the index.
+SMILES = ("AU12", "happiness")
 # Score → (the Hub's metric, what it is called).
 METRICS = {
     "multi_label_classification": {
@@ -31,6 +39,12 @@ def pipeline_tag(measured: Measured) -> str:
     return "image-classification" if measured.label_sets else "zero-shot-image-classification"
 
 
+def tags_of(measured: Measured) -> list[str]:
+    names = [label_set["name"] for label_set in measured.label_sets]
+    own = [name.replace("_", "-") for name in names if name not in TAGS.values()]
+    return ["clef", *(tag for tag, name in TAGS.items() if name in names), *own]
+
+
 def model_metadata(measured: Measured, name: str) -> ModelCardData:
     """Front matter with a model index; scores in percent.
 
@@ -45,13 +59,13 @@ def model_metadata(measured: Measured, name: str) -> ModelCardData:
         pipeline_tag=pipeline_tag(measured),
         base_model=(base[0] if len(base) == 1 else base) or None,
         language="en",
-        tags=list(TAGS),
+        tags=tags_of(measured),
         **weights_licence(measured).metadata(),
     )
 
 
 def evaluation_results(measured: Measured) -> list[EvalResult]:
-    """One result a headline score, of all folds together where there are several, and AUROC of AU12 on photographs."""
+    """One result a headline score, of all folds together where there are several; AUROC of a smile on photographs."""
     name = measured.scored_corpus
     title = data_set(name).title if name in DATA_SETS else measured.facts.get("data") or data_set(name).title
     where = {
@@ -71,7 +85,9 @@ def evaluation_results(measured: Measured) -> list[EvalResult]:
                 score = f"{label_set['name'].replace('_', ' ')}: {title}"
                 results.append(EvalResult(metric_type=metric, metric_name=score, metric_value=points(value), **where))
     photographs = measured.metrics.get("photographs") or {}
-    if "AU12" in photographs.get("labels", {}):
+    labels = {label for label_set in measured.label_sets for label in label_set["labels"]}
+    smile = next((label for label in SMILES if label in labels and label in photographs.get("labels", {})), None)
+    if smile is not None:
         results.append(
             EvalResult(
                 task_type=pipeline_tag(measured),
@@ -79,8 +95,8 @@ def evaluation_results(measured: Measured) -> list[EvalResult]:
                 dataset_name=f"{photograph_set(photographs)}: smiling against neutral",
                 dataset_split="test",
                 metric_type="roc_auc",
-                metric_name="AU12 AUROC",
-                metric_value=points(photographs["labels"]["AU12"]["auroc"]),
+                metric_name=f"{smile} AUROC",
+                metric_value=points(photographs["labels"][smile]["auroc"]),
             )
         )
     return results

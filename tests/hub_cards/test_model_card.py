@@ -17,7 +17,9 @@ from PIL import Image
 from transformers import BertConfig, ResNetConfig
 from transformers.pipelines import SUPPORTED_TASKS
 
+from hub_cards.measured import read_measured
 from hub_cards.model_card import write_model_card
+from hub_cards.model_index import model_metadata
 from hub_cards.sections_training import published_recipe
 from hub_cards.speed import measure_speed
 from modeling_clef import CLEFConfig, CLEFForImageClassification, CLEFForPreTraining, build_label_set
@@ -366,6 +368,39 @@ def test_metadata_are_what_the_hub_takes(run):
         assert values["disfa", "test", metric, title] == round(100 * pooled[name][key]["value"], 1)
     index = yaml.safe_load(card.data.to_yaml())["model-index"]
     assert index[0]["results"][0]["dataset"]["name"] == "DISFA, people not trained on"
+
+
+@pytest.mark.parametrize(
+    "names, tags, on_photographs",
+    [
+        (
+            ("action_units", "expression"),
+            ["facial-action-units", "facial-expression", "facs", "affective-computing"],
+            1,
+        ),
+        (("action_units", None), ["facial-action-units", "facs"], 1),
+        ((None, "expression"), ["facial-expression", "affective-computing"], 1),
+        (("gestures", "mood_at_rest"), ["gestures", "mood-at-rest"], 0),
+        ((None, None), [], 0),
+    ],
+)
+def test_the_index_speaks_of_the_labels_that_the_model_has(run, names, tags, on_photographs):
+    config, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "metrics"))
+    for name in ("results.json", "predictions.parquet"):
+        (run / name).unlink()
+    sets, scores, found = [], {"data": metrics["evaluation"]["data"]}, photographs()
+    for label_set, name in zip(config["label_sets"], names, strict=True):
+        if name is not None:
+            sets.append(label_set | {"name": name})
+            scores[name] = metrics["evaluation"][label_set["name"]]
+    change(run / "config.json", label_sets=sets)
+    change(run / "metrics.json", evaluation=scores, **({"photographs": found} if on_photographs else {}))
+    data = model_metadata(read_measured(run), "x")
+    assert data.tags == ["clef", *tags]
+    scored = [one.metric_name for one in data.eval_results or [] if one.dataset_type == "photographs-lab"]
+    assert scored == [f"{'AU12' if names[0] else 'happiness'} AUROC"] * on_photographs
+    others = {one.metric_name.partition(":")[0] for one in data.eval_results or []} - set(scored)
+    assert others == {name.replace("_", " ") for name in names if name}
 
 
 def test_of_several_label_sets_the_card_says_what_the_stock_pipeline_does(run):
