@@ -96,4 +96,4 @@ def _texts(group: str, label: str, words: str, texts: Mapping) -> tuple[str, str
     if label in texts and (group in ("action_units", "expression") or words == texts[label][0]):
         return texts[label]
     name = label.replace("_", " ")
-    return name, words if words != name else ""
+    return name, words if words not in (name, f"a {name}", f"an {name}") else ""

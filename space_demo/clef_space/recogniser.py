@@ -57,6 +57,11 @@ class Recogniser:
     """
 
     def __init__(self, checkpoint: str):
+        if not Path(checkpoint).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", checkpoint):
+            raise ValueError(
+                f"got the checkpoint {checkpoint!r}, which is no folder; expected a checkpoint's folder or a "
+                "repository on the Hub, such as org/clef."
+            )
         self.checkpoint = checkpoint
         self.processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=True)
         self.model = AutoModelForImageClassification.from_pretrained(checkpoint, trust_remote_code=True).eval()

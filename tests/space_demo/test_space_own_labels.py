@@ -15,11 +15,11 @@ from clef_space.videos import SeenFrame, _Overlay, rows
 TEMPLATE = "a photo of a person with {}"
 KNOWN = {"AU1": ("inner brow raiser", "up"), "neutral": ("a neutral expression", "at rest")}
 OWN = {
-    "gestures": {"smirk": "a smirk on one side of the mouth", "gaze_away": "gaze away"},
+    "gestures": {"smirk": "a smirk on one side of the mouth", "frown": "a frown", "gaze_away": "gaze away"},
     "mood": {"calm": "a calm face", "tense": "a tense face"},
     "engagement": {"neutral": "an attentive face", "bored": "a bored face"},
 }
-SCORES = np.array([0.7, 0.2, 0.4, 0.6, 0.9, 0.1])
+SCORES = np.array([0.7, 0.3, 0.2, 0.4, 0.6, 0.9, 0.1])
 FACE = FoundFace([0, 0, 9, 9], [], 1.0, {"out_of_scope": False, "reason": ""}, None, SCORES)
 
 
@@ -54,11 +54,17 @@ def own():
 def test_labels_are_called_by_their_names_and_not_by_prompts(own):
     found = {label.label: (label.name, label.description) for label in own.labels}
     assert found["smirk"] == ("smirk", "a smirk on one side of the mouth")
-    assert found["gaze_away"] == ("gaze away", "")
+    assert found["gaze_away"] == ("gaze away", "") and found["frown"] == ("frown", "")  # nothing said twice
     assert found["neutral"] == ("neutral", "an attentive face")  # these are not the words of the expression
     usual = recogniser_of({"action_units": {"AU1": "an older name"}, "expression": {"neutral": "n", "joy": "joy"}})
     assert [(one.name, one.description) for one in usual.labels] == [*KNOWN.values(), ("joy", "")]
     assert [(one.code, one.threshold) for one in usual.labels] == [("AU1", 0.5), ("", None), ("", None)]
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    for missing in (tmp_path / "mine", "outputs/my/run"):
+        with pytest.raises(ValueError, match="is no folder; expected a checkpoint's folder or a repository"):
+            Recogniser(str(missing))
 
 
 def test_each_set_of_which_one_label_holds_is_drawn_by_itself(own):
@@ -79,7 +85,11 @@ def test_numbers_and_tables_have_a_place_for_each_set(own):
     found = numbers(own, FACE)
     assert found["mood"] == [{"label": "calm", "probability": 0.4}, {"label": "tense", "probability": 0.6}]
     assert [row["label"] for row in found["engagement"]] == ["neutral", "bored"]
-    assert [(row["label"], row["present"]) for row in found["gestures"]] == [("smirk", True), ("gaze_away", False)]
+    assert [(row["label"], row["present"]) for row in found["gestures"]] == [
+        ("smirk", True),
+        ("frown", False),
+        ("gaze_away", False),
+    ]
     (row,) = rows(own, [SeenFrame(0, 0.0, None, [FACE], [0])])
     assert (row["mood"], row["engagement"], row["smirk"]) == ("tense", "neutral", 1)
     assert row["calm_probability"] == 0.4 and row["bored_probability"] == 0.1
@@ -96,7 +106,7 @@ def test_labels_that_sets_share_have_columns_of_their_own():
 def test_a_video_has_a_band_for_each_set_of_which_one_label_holds(own, tmp_path):
     frames = [SeenFrame(number, number / 10, None, [FACE], [0]) for number in range(3)]
     html = timeline(own, frames)
-    assert html.count("clef-band") == 2 and html.count("<svg") == 2
+    assert html.count("clef-band") == 2 and html.count("<svg") == 3
     assert ">Mood<" in html and ">Engagement<" in html and "clef-code" not in html
     assert "tense 60 % · neutral 90 % · smirk" in html
     with_box = SeenFrame(0, 0.0, np.zeros((64, 64, 3), np.uint8), [FACE], [0])
