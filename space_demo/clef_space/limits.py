@@ -41,19 +41,28 @@ class Gate:
         self._patience = patience
 
     @contextmanager
-    def pass_through(self, patience: float | None = None) -> Iterator[None]:
-        """Raises Refused when there is no place, or none to work within the time limit; `patience`: another limit."""
+    def pass_through(self) -> Iterator[None]:
+        """Raises Refused when there is no place, or none to work within the time limit."""
         if not self._places.acquire(blocking=False):
             raise Refused("Many people are using this right now. Please try again in a minute.")
         try:
-            if not self._working.acquire(timeout=self._patience if patience is None else patience):
-                raise Refused("This has waited too long for its turn. Please try again in a minute.")
-            try:
+            with self.turn(self._patience):
                 yield
-            finally:
-                self._working.release()
         finally:
             self._places.release()
+
+    @contextmanager
+    def turn(self, patience: float) -> Iterator[None]:
+        """For what comes often and waits briefly, as a webcam's frames: takes no place that a request could wait in.
+
+        Raises Refused when there is none to work within so many seconds.
+        """
+        if not self._working.acquire(timeout=patience):
+            raise Refused("This has waited too long for its turn. Please try again in a minute.")
+        try:
+            yield
+        finally:
+            self._working.release()
 
 
 class Deadline:

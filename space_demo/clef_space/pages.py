@@ -149,7 +149,7 @@ def webcam_tab(service: Service) -> None:
         if source is None:
             return idle(), hint(LIVE)
         try:
-            with service.gate.pass_through(limits.FRAME_SECONDS):
+            with service.gate.turn(limits.FRAME_SECONDS):
                 return live_bars(service.recogniser, source), hint(LIVE)
         except Refused:
             return problem(BUSY), hint(LIVE)

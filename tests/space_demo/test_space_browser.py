@@ -91,6 +91,28 @@ def test_a_picture_from_upload_to_download(page, portraits, tmp_path):
     assert len(copied) == 1 + rows.count()
 
 
+def test_label_sets_of_somebody_s_own_are_copied_too(page):
+    face = page.locator("#clef-picture-result .clef-face").first
+    page.evaluate(
+        """() => {
+            document.querySelector("#clef-picture-result .clef-face").dataset.numbers = JSON.stringify({
+                gestures: [{label: "smirk", name: "smirk", probability: 0.7, threshold: 0.5, present: true}],
+                mood: [{label: "calm", probability: 0.4}],
+                box: {left: 1},
+                words: [{label: "a big smile", score: 0.9}],
+            });
+        }"""
+    )
+    face.get_by_role("button", name="Copy numbers").click()
+    page.wait_for_selector("text=Copied")
+    copied = [line.split("\t") for line in page.evaluate("navigator.clipboard.readText()").splitlines()]
+    assert copied[1:] == [
+        ["smirk", "smirk", "0.7", "0.5", "1"],
+        ["calm", "calm", "0.4", "", ""],
+        ["a big smile", "a big smile", "0.9", "", ""],
+    ]
+
+
 def test_choosing_among_faces_by_mouse_and_keyboard(page):
     page.locator("button:visible", has_text="Example: two people").click()
     page.wait_for_selector("#clef-picture-result .clef-result[data-faces='2']")
@@ -179,7 +201,14 @@ def test_about_shows_the_checkpoint_s_own_figures(page, space_model):
     text = about.inner_text()
     people = metrics["evaluation"]["data"]["scored"]["subjects"]
     assert "trained on rendered faces, and on no photograph" in text and f"{people:,} rendered people" in text
-    for words in ("must not be used for", "removed", "up to 30 seconds", "api_name", "by group"):
+    for words in (
+        "must not be used for",
+        "removed",
+        "up to 30 seconds",
+        "api_name",
+        "serves people unequally",
+        "by gender",
+    ):
         assert words in text
 
 

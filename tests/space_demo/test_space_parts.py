@@ -79,16 +79,15 @@ def test_the_webcam_says_that_the_demonstration_is_busy_and_goes_on_when_it_is_n
     from clef_space.service import Service
 
     monkeypatch.setattr(limits, "FRAME_SECONDS", 0.01)
-    monkeypatch.setattr(pages, "live_bars", lambda recogniser, source: "bars")
-    for waiting in (0, 1):  # no place to wait in, and no turn within the time that a frame has
-        service = Service(None, Gate(at_once=1, waiting=waiting))
-        with gr.Blocks() as page:
-            pages.webcam_tab(service)
-        (live,) = [function.fn for function in page.fns.values() if function.name == "live"]
-        with service.gate.pass_through():
-            shown, _ = live(smile.read_bytes())
-        assert "Many people are using this right now" in shown and "goes on by itself" in shown
-        assert live(smile.read_bytes())[0] == "bars"
+    service = Service(None, Gate(at_once=1, waiting=1))
+    monkeypatch.setattr(pages, "live_bars", lambda *_: f"{service.gate._places._value} places for requests")
+    with gr.Blocks() as page:
+        pages.webcam_tab(service)
+    (live,) = [function.fn for function in page.fns.values() if function.name == "live"]
+    with service.gate.pass_through():
+        shown, _ = live(smile.read_bytes())
+    assert "Many people are using this right now" in shown and "goes on by itself" in shown
+    assert live(smile.read_bytes())[0] == "2 places for requests"
 
 
 def test_a_request_that_takes_too_long_is_stopped():
