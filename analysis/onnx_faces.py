@@ -50,7 +50,7 @@ class OnnxYuNetDetector(YuNetDetector):
         self._input = model.graph.input[0].name
         self._score_threshold = score_threshold
 
-    def _rows(self, picture: np.ndarray) -> np.ndarray | None:
+    def _rows(self, picture: np.ndarray) -> np.ndarray:
         cv2 = opencv()
         height, width = picture.shape[:2]
         below, right = -height % STRIDES[-1], -width % STRIDES[-1]
@@ -65,7 +65,9 @@ class OnnxYuNetDetector(YuNetDetector):
         if len(rows) > 1:
             boxes, scores = rows[:, :4].astype(int).tolist(), rows[:, 14].tolist()
             rows = rows[cv2.dnn.NMSBoxes(boxes, scores, self._score_threshold, OVERLAP, top_k=MOST_CANDIDATES)]
-        return rows if len(rows) else None
+        return rows.astype(np.float64)
+
+    _rows_of_part = _rows
 
     def _candidates(self, stride: int, columns: int, classes, objects, boxes, points) -> np.ndarray:
         """(M, 15): left, top, width, height, five points and score of the cells of one grid that may be faces."""

@@ -58,7 +58,7 @@ QUALITY_COLUMNS = {
     "out_of_scope": Column(
         "out_of_scope", pa.bool_(), "true: a face for which results are not to be relied upon; false without a face too"
     ),
-    "reason": Column("out_of_scope_reason", pa.string(), "too small, too turned, too tilted, too blurred, no crop"),
+    "reason": Column("out_of_scope_reason", pa.string(), "too small, too turned, too blurred, no crop"),
 }
 
 

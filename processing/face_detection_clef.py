@@ -15,7 +15,9 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
+from .face_tilt_clef import find_tilted
 from .image_reading_clef import to_rgb_image
+from .opencv_clef import opencv
 
 logger = logging.get_logger(__name__)
 
@@ -64,7 +66,8 @@ class FaceDetector(Protocol):
 
 class YuNetDetector:
     """YuNet (Wu, Peng and Yu 2023) through `cv2.FaceDetectorYN`: about 30 ms a picture on one core, one picture at a
-    time (OpenCV offers no batches). Not to be shared between threads.
+    time (OpenCV offers no batches). Tilted and upside down faces are turned upright and looked at again
+    (`face_tilt_clef`). Not to be shared between threads.
 
     Args:
         path: the model file. Default: what the environment variable CLEF_YUNET names, else the file
@@ -85,7 +88,9 @@ class YuNetDetector:
         self.path = _yunet_file(path)
         self.longest_side = _checked_side(longest_side)
         try:
-            self._network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), score_threshold)
+            self._network, self._network_of_parts = (
+                cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), score_threshold) for _ in range(2)
+            )
         except cv2.error as error:
             raise ValueError(
                 f"OpenCV {cv2.__version__} cannot load {str(self.path)!r} as a YuNet model: {error}. Expected "
@@ -97,20 +102,29 @@ class YuNetDetector:
         cv2 = opencv()
         shortest = min(SHORTEST_LONG_SIDE, self.longest_side)
         picture, back = _scaled(upright_pixels(image), shortest, self.longest_side)
-        rows = self._rows(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if rows is None:
-            return []
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        rows = self._rows(picture)
+        rows = rows[np.isfinite(rows).all(axis=1)]  # on pictures one pixel high some are not
         faces = []
-        for row in rows[np.isfinite(rows).all(axis=1)].astype(np.float64):  # on pictures one pixel high some are not
+        for row in find_tilted(picture, rows, self._rows_of_part):
             corner, extent = row[:2] * back, row[2:4] * back
             box = np.concatenate([corner, corner + extent])
             faces.append(Face(box, row[4:14].reshape(5, 2) * back, float(row[14])))
         return _largest_first(faces)
 
-    def _rows(self, picture: np.ndarray) -> np.ndarray | None:
-        """(M, 15) of a BGR picture: left, top, width, height, five points and score of each face; None without any."""
-        self._network.setInputSize(picture.shape[1::-1])
-        return self._network.detect(picture)[1]
+    def _rows(self, picture: np.ndarray) -> np.ndarray:
+        """float64 (M, 15) of a BGR picture: left, top, width, height, five points and score of each face."""
+        return _detected(self._network, picture)
+
+    def _rows_of_part(self, part: np.ndarray) -> np.ndarray:
+        """The same of a small part. By a network of its own: each time that the size changes, OpenCV starts anew."""
+        return _detected(self._network_of_parts, part)
+
+
+def _detected(network, picture: np.ndarray) -> np.ndarray:
+    network.setInputSize(picture.shape[1::-1])
+    rows = network.detect(picture)[1]
+    return np.zeros((0, 15)) if rows is None else rows.astype(np.float64)
 
 
 class HaarDetector:
@@ -234,16 +248,6 @@ def upright_pixels(image: Any) -> np.ndarray:
     a video, is returned as it is: on the way through Pillow it would be copied twice, for every face again."""
     plain = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return np.ascontiguousarray(image if plain and image.size else to_rgb_image(image))
-
-
-def opencv():
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(
-            "finding and aligning faces needs OpenCV: pip install opencv-python-headless (4.11 or later)."
-        ) from error
-    return cv2
 
 
 def _scaled(picture: np.ndarray, shortest: int, longest: int) -> tuple[np.ndarray, np.ndarray]:

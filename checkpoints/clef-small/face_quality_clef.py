@@ -17,9 +17,6 @@ from .face_detection_clef import Face, opencv
 
 SMALLEST_EYE_DISTANCE = 12.0  # pixels
 LARGEST_YAW = 40.0  # degrees
-# Degrees. The crop is turned upright, but YuNet's points go wrong: on faces tilted by another 40 degrees they are off
-# by .27 eye distances (.1 when upright) and AUROC falls from 91 to 85; at 60 degrees by .48, and to 62.
-LARGEST_ROLL = 40.0
 LARGEST_BLUR = 0.7
 
 # tan(yaw) a shift of the nose tip from the middle of the eyes by one eye distance, along the line of the eyes. Least
@@ -44,7 +41,7 @@ class FaceQuality:
         left shoulder).
     yaw: estimate of the degrees that the head is turned, positive to the subject's left, which is the right of the
         picture.
-    out_of_scope: too small, too turned, too tilted or too blurred to rely on results, or no crop can be made.
+    out_of_scope: too small, too turned or too blurred to rely on results, or no crop can be made.
     reason: which of these, separated by ", "; "" when in scope.
     """
 
@@ -87,7 +84,6 @@ def face_quality(image: Any, face: Face, crop: np.ndarray | None = None) -> Face
             ("no crop", crop is None),
             ("too small", eye_distance < SMALLEST_EYE_DISTANCE),
             ("too turned", abs(yaw) > LARGEST_YAW),
-            ("too tilted", abs(roll) > LARGEST_ROLL),
             ("too blurred", blur > LARGEST_BLUR),
         )
         if holds
