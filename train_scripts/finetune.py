@@ -8,6 +8,7 @@ accelerate launch train_scripts/finetune.py --init_from outputs/pretrain --linea
 accelerate launch train_scripts/finetune.py --label_fraction 0.05 --label_fraction_by subject  # from scratch
 """
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -70,6 +71,11 @@ class FinetuningOptions(TrainingOptions):
         metadata={"help": "action units of the protocol, e.g. AU1 AU2; default: all that the corpus codes"},
     )
     description_weight: float = option(1.0, "weight of the description–name loss")
+    description_temperature: float | None = option(
+        None,
+        "temperature of the description–name loss, kept; default: that of the checkpoint, kept or learned as there, or "
+        "one that starts from .07 and is learned",
+    )
     phrasings: bool = option(False, "also show labels in everyday phrasings, so that other words work later")
     phrasing_weight: float = option(0.3, "with phrasings: weight of the image–phrasing loss")
     held_out_expressions: list[str] = field(
@@ -118,6 +124,14 @@ class FinetuningOptions(TrainingOptions):
                 raise ValueError("linear_probe has no epochs: leave epoch_scores and select_epoch out.")
         if self.phrasings and not self.head.startswith("names"):
             raise ValueError(f"phrasings are other names, and head {self.head!r} shows no names: leave them out.")
+        if self.description_temperature is not None:
+            if self.head != "names_and_descriptions":
+                raise ValueError(f"description_temperature: head {self.head!r} has no description–name loss.")
+            if self.description_temperature < 0.01:
+                raise ValueError(
+                    f"description_temperature: got {self.description_temperature}, expected at least .01, below which "
+                    "similarities are not scaled up further."
+                )
         if self.phrasing_weight <= 0:
             raise ValueError(f"phrasing_weight: got {self.phrasing_weight}, expected more than 0.")
 
@@ -170,6 +184,10 @@ def main(options: FinetuningOptions) -> Path:
             columns = labels[:, start : start + len(label_set["labels"])]
             label_set["positive_weights"] = balancing_weights(columns, label_set["problem_type"])
             start += len(label_set["labels"])
+    temperature = {}
+    if options.description_temperature is not None:
+        temperature["logit_scale_init_value"] = -math.log(options.description_temperature)
+        temperature["learn_temperature"] = False
     model = make_model(
         CLEFForImageClassification,
         options,
@@ -178,7 +196,11 @@ def main(options: FinetuningOptions) -> Path:
         head=options.head,
         description_weight=options.description_weight,
         phrasing_weight=options.phrasing_weight,
+        **temperature,
     )
+    if temperature:
+        with torch.no_grad():  # a checkpoint brings its own
+            model.clef.logit_scale.fill_(temperature["logit_scale_init_value"])
 
     scored = ReadableCorpora({name: part for name, part in corpora.items() if name != "train"}, accelerator.print)
     run = {"num_workers": options.workers, "progress": False}

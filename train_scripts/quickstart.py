@@ -47,6 +47,7 @@ class QuickstartOptions:
     text_tower: str = option("minilm", "text tower of all arms")
     pretraining_epochs: float = option(8.0, "passes of stage 1")
     finetuning_steps: int = option(200, "steps of stage 2, batches of 128")
+    description_temperature: float = option(0.3, "of stage 2 in all arms: from scratch it would be another one")
     fractions: list[str] = field(
         default_factory=lambda: ["0.05", "0.2"], metadata={"help": "fractions of the training frames that are labelled"}
     )
@@ -129,6 +130,7 @@ def seed_jobs(options: QuickstartOptions, seed: int) -> list[Job]:
             stage2 = folder / f"finetuned_{fraction}"
             command = ["train_scripts/finetune.py", "--output", str(stage2), *shared, *start]
             command += ["--label_fraction", fraction, "--max_steps", str(options.finetuning_steps)]
+            command += ["--description_temperature", str(options.description_temperature)]
             finetuning.append(Job(f"{name} fine-tuning {fraction}", command, stage2, needs))
     return pretraining + probing + finetuning
 

@@ -128,6 +128,31 @@ def test_a_fraction_of_the_labels_is_drawn_as_asked(flags, tmp_path, capsys):
     assert "16 of 96 training frames are labelled, of 1 subjects" in capsys.readouterr().out
 
 
+def test_the_temperature_of_descriptions_is_the_asked_one_and_kept_whatever_the_checkpoint_has(flags, tmp_path):
+    def scale(name, *more):
+        run(flags, "--max_steps", 2, "--warmup", 0, "--test", "false", "--output", tmp_path / name, *more)
+        return load_file(tmp_path / name / "model.safetensors")["clef.logit_scale"].exp().item()
+
+    first = scale("first")
+    assert first != pytest.approx(1 / 0.07, abs=1e-4)  # from scratch it starts there, and is learned
+    assert scale("asked", "--description_temperature", 0.3) == pytest.approx(1 / 0.3)
+    start = ["--init_from", tmp_path / "first"]
+    assert scale("again", *start, "--description_temperature", 0.2) == pytest.approx(1 / 0.2)
+    assert scale("kept", "--init_from", tmp_path / "again") == pytest.approx(1 / 0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"description_temperature": 0.001}, "got 0.001, expected at least .01"),
+        ({"description_temperature": 0.3, "head": "names"}, "head 'names' has no description–name loss"),
+    ],
+)
+def test_temperatures_of_descriptions_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FinetuningOptions(**arguments)
+
+
 def test_phrasings_are_shown_when_asked_for(flags, tmp_path):
     for asked in ("false", "true"):
         run(flags, "--phrasings", asked, "--max_steps", 2, "--output", tmp_path / asked, "--test", "false")

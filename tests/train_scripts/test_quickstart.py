@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForImageClassification
 
 import modeling_clef  # noqa: F401
@@ -36,6 +37,10 @@ def test_it_leaves_figures_a_report_and_a_checkpoint_and_is_done_once(
     assert metrics["seed"] == 0 and metrics["seconds"]["total"] > 0
     assert metrics["arms"].keys() == {"clef", "instance", "scratch"}
     assert "linear_probe" in metrics["arms"]["instance"] and "linear_probe" not in metrics["arms"]["scratch"]
+
+    # What is compared differs in stage 1 alone.
+    tuned = [output / "seed0" / arm / "finetuned_0.2" / "model.safetensors" for arm in quickstart.ARMS]
+    assert len({load_file(path)["clef.logit_scale"].item() for path in tuned}) == 1
 
     html = (output / "report.html").read_text()
     assert html.startswith("<!") and "base64" in html
