@@ -231,10 +231,13 @@ class ViewsOnDevice:
         self.loader, self.collator, self.device = loader, collator, device
 
     def __iter__(self) -> Iterator[dict]:
-        for batch in self.loader:
-            drawn = batch.pop("drawn")
-            drawn["crops"] = drawn["crops"].to(self.device, non_blocking=True)
-            yield {"pixel_values": self.collator.views(drawn), **batch}
+        # Begun at once: a loader draws a seed then, which must not come after a resumed run has restored its generator.
+        return map(self._with_views, iter(self.loader))
+
+    def _with_views(self, batch: dict) -> dict:
+        drawn = batch.pop("drawn")
+        drawn["crops"] = drawn["crops"].to(self.device, non_blocking=True)
+        return {"pixel_values": self.collator.views(drawn), **batch}
 
 
 def make_loader(

@@ -34,12 +34,16 @@ def processor():
     return CLEFProcessor(CLEFImageProcessor(size=size, per_image_normalization=True), tiny_tokenizer())
 
 
-def pretraining_batches(corpus, processor, workers, start_step=0, device=None):
+def pretraining_batches(*arguments, **keywords):
+    return list(pretraining_loader(*arguments, **keywords))
+
+
+def pretraining_loader(corpus, processor, workers, start_step=0, device=None):
     names, ids = activity_vocabulary(corpus)
     augment = RampedAugmentation(FaceAugmentation(seed=3), total_steps=9, ramp=0.8)
     collator = PretrainingCollator(processor, augment, ids, processor(activities=names))
     sampler = FaceBatchSampler(len(corpus), 8, 9, seed=1, start_step=start_step)
-    return list(make_loader(FaceCrops(corpus, processor), sampler, collator, workers, device))
+    return make_loader(FaceCrops(corpus, processor), sampler, collator, workers, device)
 
 
 def labelled_batches(corpus, processor, workers=0, start_step=0, balanced=True, device=None):
@@ -76,6 +80,15 @@ def test_a_run_goes_on_with_the_strength_it_had(corpus, processor):
     whole, later = pretraining_batches(corpus, processor, 0), pretraining_batches(corpus, processor, 2, start_step=5)
     for a, b in zip(whole[5:], later, strict=True):
         assert torch.equal(a["pixel_values"], b["pixel_values"])
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_batches_draw_no_random_numbers_once_they_have_begun(corpus, processor, device):
+    """A resumed run restores its generator at that moment, and dropout draws from it."""
+    batches = iter(pretraining_loader(corpus, processor, 0, device=device))
+    before = torch.get_rng_state()
+    next(batches)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_processor_takes_on_the_crops_of_its_corpus(corpus):
