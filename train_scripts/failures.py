@@ -258,6 +258,25 @@ def tell(text: str) -> None:
         print(text, flush=True)
 
 
+class LastingLog:
+    """A text stream that goes on when it cannot be written to: the log may lie on the disk that is full."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
 def append_line(path: Path, line: dict) -> None:
     """Appends a line; on a full disk it is printed instead, and the file keeps whole lines only."""
     text = json.dumps(line) + "\n"

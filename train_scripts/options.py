@@ -16,6 +16,7 @@ import yaml
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
+from train_scripts.failures import LastingLog
 from train_scripts.recipe_base import read_recipe
 
 OptionsT = TypeVar("OptionsT")
@@ -195,6 +196,7 @@ def run_script(main: Callable, options_class: type[OptionsT], argv: list[str] | 
     """A script: `main` of what `parse_options` gives. What this project's own checks refuse ends in a sentence and exit
     status 1; every other error keeps its traceback."""
     options = parse_options(options_class, argv)
+    sys.stdout, sys.stderr = LastingLog(sys.stdout), LastingLog(sys.stderr)  # progress bars and libraries print, too
     try:
         return main(options)
     except (ValueError, OSError, RuntimeError) as error:

@@ -315,3 +315,14 @@ def test_a_run_that_fails_ends_although_its_workers_ignore_sigterm(flags, tmp_pa
     command += ["--augment_on", "device", "--max_steps", 50, "--max_skipped_steps", 1, "--learning_rate", "1e38"]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "FloatingPointError" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_a_log_on_a_full_disk_ends_no_run(flags, tmp_path, full):
+    command = [sys.executable, "train_scripts/pretrain.py", *flags, "--output", tmp_path, "--max_steps", 2]
+    with open("/dev/full", "w") as log:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: log}
+        done = subprocess.run([*map(str, command)], cwd=ROOT, text=True, timeout=120, **streams)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "metrics.json").read_text())["training"]["steps"] == 2
