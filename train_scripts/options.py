@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import sys
 import traceback
 from argparse import ArgumentTypeError
@@ -149,11 +150,15 @@ class TrainingOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_less_than_one(self, "batch_size", "gradient_accumulation", "log_steps", "max_skipped_steps")
-        for name in ("workers", "max_steps", "eval_steps", "checkpoint_steps", "max_grad_norm", "lora_rank"):
-            if getattr(self, name) < 0:
+        counts = ("batch_size", "gradient_accumulation", "log_steps", "max_skipped_steps", "projection_dim")
+        refuse_less_than_one(self, *counts, *(("image_size",) if self.image_size is not None else ()))
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: got {self.seed}, expected from 0 to {2**32 - 1}.")
+        at_least_zero = ("workers", "max_steps", "eval_steps", "checkpoint_steps", "lora_rank")
+        for name in (*at_least_zero, "learning_rate", "weight_decay", "max_grad_norm"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more.")
-        if self.epochs <= 0 and not self.max_steps:
+        if not 0 < self.epochs < math.inf and not self.max_steps:
             raise ValueError(f"epochs: got {self.epochs}, expected more than 0 (or set max_steps).")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup: got {self.warmup}, expected a fraction from 0 to below 1.")
@@ -199,7 +204,7 @@ def run_script(main: Callable, options_class: type[OptionsT], argv: list[str] | 
     sys.stdout, sys.stderr = LastingLog(sys.stdout), LastingLog(sys.stderr)  # progress bars and libraries print, too
     try:
         return main(options)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
         if not _is_refused_here(error):
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -79,6 +79,9 @@ class PretrainingOptions(TrainingOptions):
         super().__post_init__()
         if self.cache_chunk < 0:
             raise ValueError(f"cache_chunk: got {self.cache_chunk}, expected 0 or more.")
+        for name in ("image_image_temperature", "image_text_temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0.")
 
 
 def main(options: PretrainingOptions) -> Path:

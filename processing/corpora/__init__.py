@@ -1,5 +1,8 @@
 """Corpora of facial behaviour, all in the one schema of `schema.py`."""
 
+import inspect
+from collections.abc import Callable
+
 import numpy as np
 from datasets import Dataset
 
@@ -59,6 +62,8 @@ def load_corpus(
 
 def _load(name: str, root: str | None, split: str | None, options: dict) -> Dataset:
     """The corpus without a protocol."""
+    from processing.corpora.splits import check_options, check_split
+
     if name == "synthetic":
         if root is not None:
             raise ValueError(
@@ -66,15 +71,16 @@ def _load(name: str, root: str | None, split: str | None, options: dict) -> Data
             )
         from processing.corpora.synthetic import load_synthetic
 
+        check_options(name, options, _options_of(load_synthetic))
         return load_synthetic(split=split, **options)
     if name == "ict_facekit":
         from processing.corpora.ict_facekit import load_ict_facekit
 
+        check_options(name, options, _options_of(load_ict_facekit))
         return load_ict_facekit(root=root, split=split, **options)
 
     from processing.corpora.adapters import READERS, load_official
     from processing.corpora.prepared import load_prepared, read_prepared_metadata
-    from processing.corpora.splits import check_split
 
     if name != "prepared" and name not in READERS:
         known = ["synthetic", "ict_facekit", *READERS, "prepared"]
@@ -90,6 +96,10 @@ def _load(name: str, root: str | None, split: str | None, options: dict) -> Data
     else:
         corpus = load_official(name, root, options)
     return corpus if split is None else _official_split(corpus, split)
+
+
+def _options_of(load: Callable) -> list[str]:
+    return [name for name in inspect.signature(load).parameters if name not in ("root", "split")]
 
 
 def _official_split(corpus: Dataset, split: str) -> Dataset:

@@ -24,6 +24,7 @@ from processing.corpora.official_rows import (
     uncropped_recipe,
 )
 from processing.corpora.raf_db import read_raf_db
+from processing.corpora.splits import check_options
 
 READERS: dict[str, Callable[..., OfficialCorpus]] = {
     "bp4d": read_bp4d,
@@ -58,9 +59,7 @@ def all_options(name: str, options: dict) -> dict:
     """
     _root, *parameters = inspect.signature(READERS[name]).parameters.values()
     known = {parameter.name: parameter.default for parameter in parameters}
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise TypeError(f"{name} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
+    check_options(name, options, known)
     return json_options(known | options)
 
 

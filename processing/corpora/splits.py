@@ -1,6 +1,8 @@
 """What corpora that are made here share: splits by subject and checks of options."""
 
 import os
+from collections.abc import Iterable
+from numbers import Real
 
 import numpy as np
 
@@ -29,8 +31,16 @@ def check_integer(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
 
 
+def check_options(corpus: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raises TypeError for the first of the options that the corpus does not have."""
+    known = list(known)
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{corpus} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+
+
 def check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
+    if not isinstance(value, Real) or not 0 <= value <= 1:
         raise ValueError(f"{name} is {value!r}; expected a share between 0 and 1")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from processing.corpora import load_corpus
 from train_scripts.ablation import AblationOptions
 from train_scripts.cross_validate import CrossValidationOptions
 from train_scripts.epoch_scores import best_epoch, read_epochs
@@ -44,6 +45,13 @@ def test_a_saved_recipe_starts_the_same_run(tmp_path):
         (["--corpus_options", "[1, 2]"], "expected a mapping"),
         (["nowhere.yaml"], "cannot be read"),
         (["--epochs", "0"], "more than 0"),
+        (["--epochs", "nan"], "more than 0"),
+        (["--learning_rate", "nan"], "learning_rate: got nan, expected 0 or more"),
+        (["--max_grad_norm", "nan"], "max_grad_norm: got nan, expected 0 or more"),
+        (["--seed", "-1"], "seed: got -1, expected from 0 to"),
+        (["--image_size", "0"], "image_size: got 0, expected at least 1"),
+        (["--projection_dim", "0"], "projection_dim: got 0, expected at least 1"),
+        (["--image_text_temperature", "0"], "image_text_temperature: got 0.0, expected more than 0"),
         (["--warmup", "1.5"], "fraction"),
         (["--ema_decay", "1"], "below 1"),
         (["--augmentation", "1.5"], "augmentation: got 1.5, expected from 0 to 1"),
@@ -111,6 +119,9 @@ def test_what_is_refused_ends_in_a_sentence_and_what_breaks_in_a_traceback(tmp_p
     for refused, sentence in (
         (lambda _: read_epochs(tmp_path), "it was trained without --epoch_scores"),
         (lambda _: FaceBatchSampler(0, 8, 1), "got no rows to draw batches from"),
+        (lambda _: load_corpus("synthetic", subject=9), "synthetic has no option 'subject'; it has: subjects, frames"),
+        (lambda _: load_corpus("ict_facekit", frame=9), "ict_facekit has no option 'frame'; it has: subjects, frames"),
+        (lambda _: load_corpus("synthetic", purity="high"), "purity is 'high'; expected a share between 0 and 1"),
     ):
         with pytest.raises(SystemExit, match=f"^pretrain.py: .*{sentence}"):
             run_script(refused, PretrainingOptions, [])
