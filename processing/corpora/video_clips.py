@@ -4,6 +4,7 @@ They serve tests and demonstrations of what reads videos. Heads are rendered by 
 plain background, one beside the other.
 """
 
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from processing.corpora.ict_nuisance import (
     sample_session,
 )
 from processing.corpora.random_streams import IDENTITY, SESSION, VIDEO_CLIP, random_generator
+from processing.corpora.splits import check_integer, check_share
 
 # What a camera adds is left out unless asked for; who people are, their poses and the light vary.
 PLAIN = {
@@ -101,6 +103,11 @@ def render_clip(
     path = Path(path)
     if path.suffix not in (".mp4", ".mov", ".mkv"):
         raise ValueError(f"path is {str(path)!r}; expected a name that ends with .mp4, .mov or .mkv")
+    for subject in subjects:
+        check_integer("a subject", subject, 0, 2**63 - 1)
+    check_integer("seed", seed, 0, 2**63 - 1)
+    check_share("purity", purity)
+    check_share("off_script", off_script)
     clock = _clock(action_units, seconds, fps, times, len(subjects))
     sides = _sides(subjects, activity, action_units, len(clock.ticks), seed, purity, off_script)
     side = _square_side(size, len(subjects))
@@ -166,7 +173,13 @@ def _clock(action_units, seconds: float, fps: float | Fraction, times, subjects:
         raise ValueError("subjects is empty; expected at least one")
     frames = None
     if action_units is not None:
-        frames = len(action_units[0] if isinstance(action_units, (list, tuple)) else action_units)
+        tables = action_units if isinstance(action_units, (list, tuple)) else [action_units]
+        if not tables:
+            raise ValueError("action_units is an empty list; expected an array, or a list of one a subject")
+        frames = len(tables[0])
+    for name, numbers in (("seconds", [seconds]), ("fps", [fps]), ("times", [] if times is None else times)):
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"{name} holds a number that is not finite; expected seconds, or frames a second")
     if times is not None:
         ticks = [round(time * CLOCK) for time in times]
         if not ticks or ticks[0] != 0 or any(b <= a for a, b in zip(ticks, ticks[1:], strict=False)):
