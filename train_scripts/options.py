@@ -223,10 +223,11 @@ def save_recipe(options, folder: Path) -> None:
 
 
 def binding_options(options: TrainingOptions) -> dict:
-    """The options that a run has to be resumed with, as JSON holds them: all but `FREE_ON_RESUME` and the folder that a
-    corpus is rendered into. Of files and folders of this machine the name counts, not where they lie."""
+    """The options that a run has to be resumed with, as JSON holds them: all but `FREE_ON_RESUME` and where and by how
+    many processes a corpus is rendered. Of files and folders of this machine the name counts, not where they lie."""
     binding = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_ON_RESUME}
-    binding["corpus_options"].pop("cache_dir", None)
+    for name in ("cache_dir", "num_proc"):
+        binding["corpus_options"].pop(name, None)
     for name in ("init_from", "vision_tower", "text_tower", "label_texts"):
         if binding.get(name) and Path(binding[name]).exists():
             binding[name] = Path(binding[name]).resolve().name

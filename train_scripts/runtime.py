@@ -71,7 +71,12 @@ def start_accelerator(options: TrainingOptions) -> Accelerator:
     prepare_for_launcher(accelerator, options)
     set_seed(options.seed)
     if accelerator.is_main_process:
-        Path(options.output).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(options.output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}: output {options.output!r} is no folder and none can be made there"
+            ) from error
     if options.tracker != "none":
         accelerator.init_trackers("clef")
     accelerator.print(

@@ -113,7 +113,8 @@ def test_a_run_is_not_resumed_with_other_options(tmp_path):
     options = binding_options(FinetuningOptions(corpus_options={"frames": 2, "cache_dir": "a"}, root="a"))
     save_checkpoint(tmp_path, 1, accelerator, model, optimizer, options=options)
     checkpoint = newest_checkpoint(tmp_path)
-    moved = FinetuningOptions(corpus_options={"frames": 2, "cache_dir": "b"}, root="b", workers=3, log_steps=1)
+    rendered = {"frames": 2, "cache_dir": "b", "num_proc": 2}
+    moved = FinetuningOptions(corpus_options=rendered, root="b", workers=3, log_steps=1)
     assert load_checkpoint(checkpoint, accelerator, model, optimizer, options=binding_options(moved)) == 1
     near, far = tmp_path / "near" / "pretrained", tmp_path / "far" / "pretrained"
     for folder in (near, far):

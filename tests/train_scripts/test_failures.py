@@ -28,7 +28,7 @@ from train_scripts.failures import (
     keep_lines,
 )
 from train_scripts.finetune import FinetuningOptions
-from train_scripts.options import parse_options
+from train_scripts.options import parse_options, run_script
 from train_scripts.pretrain import PretrainingOptions
 from train_scripts.sampling import FaceBatchSampler
 
@@ -326,3 +326,11 @@ def test_a_log_on_a_full_disk_ends_no_run(flags, tmp_path, full):
         done = subprocess.run([*map(str, command)], cwd=ROOT, text=True, timeout=120, **streams)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "metrics.json").read_text())["training"]["steps"] == 2
+
+
+def test_an_output_that_is_a_file_is_named(flags, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for output in (tmp_path / "notes", tmp_path / "notes" / "run"):
+        argv = [*map(str, flags), "--output", str(output)]
+        with pytest.raises(SystemExit, match="output '.*notes.*' is no folder and none can be made there"):
+            run_script(pretrain.main, PretrainingOptions, argv)
