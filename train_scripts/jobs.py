@@ -55,8 +55,7 @@ def run_jobs(jobs: list[Job], parallel: int, threads: int = 1) -> dict[str, floa
     try:
         while waiting or running:
             for job in [job for job in waiting if all(need in seconds for need in job.needs)]:
-                stamp = job.folder / "done.json"
-                done = json.loads(stamp.read_text()) if stamp.exists() else {}
+                done = _read_stamp(job.folder)
                 if done.get("fingerprint") == fingerprints[job.name]:
                     seconds[job.name] = done["seconds"]
                     waiting.remove(job)
@@ -74,6 +73,14 @@ def run_jobs(jobs: list[Job], parallel: int, threads: int = 1) -> dict[str, floa
         for process in running.values():
             process.stop()
     return seconds
+
+
+def _read_stamp(folder: Path) -> dict:
+    """Of a job that is done; empty if there is none, or none that could be written to its end."""
+    try:
+        return json.loads((folder / "done.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 class _Running:

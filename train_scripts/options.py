@@ -218,8 +218,11 @@ def _is_refused_here(error: Exception) -> bool:
 
 
 def save_recipe(options, folder: Path) -> None:
-    """Writes the resolved options as `recipe.yaml`, from which the same run can be started again."""
-    Path(folder, "recipe.yaml").write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False))
+    """Writes the resolved options as `recipe.yaml`, from which the same run can be started again. That of a run before
+    stays until it is whole."""
+    partial = Path(folder, "recipe.yaml.partial")
+    partial.write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False))
+    partial.replace(partial.with_suffix(""))
 
 
 def binding_options(options: TrainingOptions) -> dict:

@@ -17,6 +17,16 @@ def test_jobs_wait_for_what_they_need_and_are_not_done_twice(tmp_path):
     assert run_jobs([first, second], parallel=2) == seconds
 
 
+def test_a_job_whose_stamp_was_not_written_to_its_end_runs_again(tmp_path):
+    only = job(tmp_path, "only", f"open({str(tmp_path / 'a')!r}, 'a').write('x')")
+    run_jobs([only], parallel=1)
+    stamp = tmp_path / "only" / "done.json"
+    for rest in ("", stamp.read_text()[:20]):
+        stamp.write_text(rest)
+        run_jobs([only], parallel=1)
+    assert (tmp_path / "a").read_text() == "xxx"
+
+
 def test_a_changed_job_and_what_needs_it_run_again(tmp_path):
     counter = "f = open({!r}, 'a'); f.write('x')".format
     second = job(tmp_path, "second", counter(str(tmp_path / "b")), ["first"])

@@ -1,4 +1,5 @@
 import dataclasses
+import resource
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_a_saved_recipe_starts_the_same_run(tmp_path):
     save_recipe(options, tmp_path)
     assert parse_options(FinetuningOptions, [str(tmp_path / "recipe.yaml")]) == options
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == dataclasses.asdict(options)
+
+
+def test_a_recipe_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path):
+    save_recipe(FinetuningOptions(seed=1), tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(OSError):
+            save_recipe(FinetuningOptions(seed=2), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["seed"] == 1
+    save_recipe(FinetuningOptions(seed=2), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
 @pytest.mark.parametrize(
