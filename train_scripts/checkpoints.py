@@ -114,6 +114,8 @@ def damage(checkpoint: Path) -> str | None:
         expected = json.loads((checkpoint / CHECKSUMS).read_text())
     except (OSError, ValueError) as error:
         return f"{CHECKSUMS} cannot be read ({error})"
+    if not isinstance(expected, dict) or "state.json" not in expected:
+        return f"{CHECKSUMS} does not name the files"
     for name, digest in expected.items():
         try:
             found = _digest(checkpoint / name)

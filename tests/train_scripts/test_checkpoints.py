@@ -173,6 +173,13 @@ def test_without_its_checksums_a_checkpoint_is_not_complete(tmp_path):
     assert newest_checkpoint(tmp_path) is None
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "null"])
+def test_checksums_that_name_no_file_vouch_for_none(tmp_path, content):
+    saved(tmp_path, 1)
+    (tmp_path / "checkpoints" / "step_00000001" / "checksums.json").write_text(content)
+    assert "does not name the files" in damage(tmp_path / "checkpoints" / "step_00000001")
+
+
 def test_a_checkpoint_appears_whole_whenever_the_writer_dies(tmp_path, monkeypatch):
     """Stops before every single system call that changes the folder; what is there then is complete."""
     accelerator, model, optimizer = saved(tmp_path, 1)
