@@ -22,8 +22,17 @@ from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
 
 # Of the memory that is free, shared by the processes of a machine.
 IN_MEMORY_SHARE = 1 / 8
-# What Pillow and datasets raise for a broken file.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# What Pillow and datasets raise for a broken file; RuntimeError, for AVIF.
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 class FaceCrops:

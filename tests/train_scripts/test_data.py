@@ -2,6 +2,7 @@ import io
 
 import datasets
 import numpy as np
+import PIL.features
 import pytest
 import torch
 from PIL import Image
@@ -148,6 +149,24 @@ def test_any_number_of_processes_decodes_the_same_crops(corpus, processor):
     alone, together = (FaceCrops(whole, processor, workers) for workers in (0, 2))
     assert len(whole) > 512 and sorted(alone.corrupt) == [5, 600]
     assert torch.equal(alone.crops, together.crops) and alone.corrupt == together.corrupt
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
+def test_whatever_its_format_a_damaged_file_is_a_corrupt_image(processor, suffix):
+    if suffix == "AVIF" and not PIL.features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    file, random = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(file, suffix)
+    whole, files = file.getvalue(), []
+    for _ in range(40):
+        content = bytearray(whole)
+        for place in random.integers(0, len(content), 8):
+            content[place] = random.integers(256)
+        files += [{"bytes": bytes(content), "path": None}, {"bytes": whole[: len(whole) // 8], "path": None}]
+    files.append({"bytes": whole, "path": None})
+    features = datasets.Features({"image": datasets.Image(decode=True)})
+    crops = FaceCrops(datasets.Dataset.from_dict({"image": files}, features=features), processor)
+    assert set(range(1, 80, 2)) <= crops.corrupt.keys() and 80 not in crops.corrupt
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
