@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 from clef import extras
-from clef.cli import EXIT_CODES, FINE, INTERRUPTED, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, fail
+from clef.cli import (
+    EXIT_CODES,
+    FINE,
+    INTERRUPTED,
+    NOT_WRITTEN,
+    NOTHING_FOUND,
+    SOME_FAILED,
+    fail,
+    problem_with_file,
+)
 
 DESCRIPTION = """Finds the faces in images and videos and writes, for every frame and face, the probability of each
 action unit and expression. One row a frame and face; a frame without a face is a row too. OUTPUT.json, beside the
@@ -64,9 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--labels",
         nargs="+",
         metavar="LABEL",
-        help="your own labels instead of the checkpoint's: known ones (AU12), any words, or NAME=WORDS. Trained action "
-        "units give the numbers that they give without this; all else is uncalibrated, judged by itself (expressions, "
-        "too) and present from a probability of .5",
+        help="your own labels instead of the checkpoint's, written after the inputs: known ones (AU12), any words, or "
+        "NAME=WORDS. Trained action units give the numbers that they give without this; all else is uncalibrated, "
+        "judged by itself (expressions, too) and present from a probability of .5",
     )
     model.add_argument(
         "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"
@@ -110,6 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return fail("analyze", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
     logging.disable_progress_bar()
+    if problem := problem_with_file(arguments.output):
+        return fail("analyze", problem)
     try:
         analysis = analyze(
             arguments.inputs,
@@ -149,8 +160,9 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("analyze", str(error))
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        message = f"{str(arguments.output)!r} could not be written: {reason}. What is written goes on with --resume."
-        return fail("analyze", message, NOT_WRITTEN)
+        begun = arguments.output.with_name(f"{arguments.output.name}.unfinished").exists()
+        resume = " What is written goes on with --resume." if begun else ""
+        return fail("analyze", f"{str(arguments.output)!r} could not be written: {reason}.{resume}", NOT_WRITTEN)
     _print_problems(outcome.problems)
     print(_summary(outcome, arguments.output), file=sys.stderr)
     if code := extras.make(arguments, found.sources):

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         + "\n\n`clef COMMAND --help` tells more of each.",
         usage="clef COMMAND …",
     )
+    parser.add_argument("--version", action="version", version=_version())
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of those below")
     if not argv:
         parser.print_help(sys.stderr)
@@ -63,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"clef {command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _version() -> str:
+    try:
+        return f"clef-faces {importlib.metadata.version('clef-faces')}"
+    except importlib.metadata.PackageNotFoundError:  # a copy that runs where it lies
+        return "clef-faces, not installed"
 
 
 def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:

@@ -52,6 +52,11 @@ def test_help_names_every_command_and_every_exit_code(capsys):
     assert main([]) == WRONG_USAGE
 
 
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == FINE
+    assert "clef-faces" in capsys.readouterr().out
+
+
 def test_help_is_quick_to_come_as_it_imports_nothing_heavy():
     code = (
         "from clef.cli import main; main(['analyze', '--help']); import sys; print(list(sys.modules), file=sys.stderr)"
@@ -192,6 +197,21 @@ def test_an_output_that_cannot_be_written(grey, tmp_path, capsys, monkeypatch):
     monkeypatch.undo()
     (tmp_path / "file").write_text("x")
     assert analyze(grey, "-o", tmp_path / "file" / "t.csv", "--detector", "haar") in (NOT_WRITTEN, WRONG_USAGE)
+
+
+def test_a_place_without_permission_is_told_before_anything_is_done(grey, tmp_path, capsys, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)  # the superuser may write everywhere
+        assert analyze(grey, "-o", tmp_path / "locked" / "t.csv", "--model", "no/such") == WRONG_USAGE
+    assert "nothing can be written in the folder" in capsys.readouterr().err
+
+    def refused(self, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    assert analyze(grey, "-o", tmp_path / "locked" / "t.csv", "--detector", "haar") == NOT_WRITTEN
+    assert "--resume" not in capsys.readouterr().err  # there is nothing to go on with
 
 
 def test_the_users_interruption(grey, tmp_path, capsys, monkeypatch):
