@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from analysis.frames import LARGEST_PICTURE, Frame, SourceError, refuse_too_large
+from analysis.frames import LARGEST_PICTURE, Frame, SourceError, refuse_empty, refuse_too_large
 from processing.image_reading_clef import to_rgb_image
 
 # Formats whose further pictures are frames or pages. Those of JPEG-based files (MPO) are previews and depth maps.
@@ -31,6 +31,7 @@ def read_image(path: Path) -> Iterator[Frame]:
         SourceError: no image, a broken one (after what could be read of it), or one above the size limit.
     """
     number = 0
+    refuse_empty(path)
     if is_heif(path) and not reads_heif():
         raise SourceError(f"a HEIC picture {NEEDS_HEIF}")
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.frames import Frame, SourceError, Span, refuse_too_large
+from analysis.frames import Frame, SourceError, Span, refuse_empty, refuse_too_large
 
 # A stream that ends so much earlier than its header says counts as cut off, in seconds.
 MISSING_END = 0.5
@@ -181,10 +181,23 @@ def _header_clock(stream) -> tuple[float, float | None]:
 
 
 def _opened(av, path: Path):
+    refuse_empty(path)
     try:
         return av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"cannot be opened as a video: {_reason(error)}") from error
+        reason = _reason(error)
+        if isinstance(error, av.InvalidDataError) and _is_mp4(path):
+            reason = (
+                "its index (moov), which many cameras write last, is missing or broken, as in a recording or a copy "
+                "that was cut off; copy it again, or repair it (untrunc)"
+            )
+        raise SourceError(f"cannot be opened as a video: {reason}") from error
+
+
+def _is_mp4(path: Path) -> bool:
+    """MP4, MOV and the like, by the content."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
 
 
 def _video_stream(container, av):

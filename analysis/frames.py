@@ -1,6 +1,7 @@
 """One picture of a source, which of its pictures are taken, and what can be wrong with it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -60,3 +61,13 @@ def refuse_too_large(width: int, height: int) -> None:
             f"the picture has {width} x {height} pixels; at most {LARGEST_PICTURE // 1_000_000} million are taken. "
             "Make it smaller first."
         )
+
+
+def refuse_empty(path: Path) -> None:
+    """Raises SourceError for a file without a byte, of which libraries say that its format is unknown."""
+    try:
+        empty = path.stat().st_size == 0
+    except OSError:  # why it cannot be read is told when it is
+        return
+    if empty:
+        raise SourceError("the file is empty, as after a copy or a download that failed")

@@ -142,7 +142,8 @@ def load_classifier(
     try:
         config = AutoConfig.from_pretrained(folder if folder.is_dir() else str(checkpoint))
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"no checkpoint can be loaded from {name!r}: {error}") from error
+        not_here = "" if folder.is_dir() else ", which is no folder here; as an id of the Hub"
+        raise FileNotFoundError(f"no checkpoint can be loaded from {name!r}{not_here}: {error}") from error
     if config.model_type != "clef":
         raise ValueError(f"{name!r} is a checkpoint of {config.model_type!r}; expected one of CLEF.")
     where = folder if folder.is_dir() else str(checkpoint)

@@ -151,7 +151,7 @@ def _add_file_of_folder(path: Path, found: FoundSources, seen: set[str]) -> None
 
 
 def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
-    before = len(found.sources) + found.repeated
+    before, problems = len(found.sources) + found.repeated, len(found.problems)
 
     def unreadable(error: OSError) -> None:
         found.problems.append(Problem(shown(Path(error.filename or folder)), f"cannot be read: {error.strerror}"))
@@ -177,7 +177,8 @@ def _add_folder(folder: Path, found: FoundSources, seen: set[str]) -> None:
                 else:
                     _add_file_of_folder(Path(place, name), found, seen)
     found.folders |= visited
-    if len(found.sources) + found.repeated == before:
+    # What is in a folder that cannot be read, nobody knows.
+    if len(found.sources) + found.repeated == before and len(found.problems) == problems:
         found.problems.append(Problem(shown(folder), "the folder holds no image and no video"))
 
 

@@ -4,6 +4,7 @@ import argparse
 import errno
 import re
 import sys
+import warnings
 from pathlib import Path
 
 from clef import extras
@@ -111,6 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        from PIL import Image
         from transformers.utils import logging
 
         from analysis import analyze, analyze_to_file
@@ -119,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return fail("analyze", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
     logging.disable_progress_bar()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pictures so large are refused, in our words
     if problem := problem_with_file(arguments.output):
         return fail("analyze", problem)
     try:

@@ -98,6 +98,9 @@ def test_what_is_no_image_is_refused_in_words(tmp_path, corner):
     (tmp_path / "text.jpg").write_text("I am no image")
     with pytest.raises(SourceError, match="cannot be read as an image: it is in none of the formats"):
         read(tmp_path / "text.jpg")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match="the file is empty"):
+        read(tmp_path / "empty.jpg")
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:1500])

@@ -220,9 +220,15 @@ def test_what_holds_no_video(tmp_path, make_video):
     (tmp_path / "empty.mp4").write_bytes(b"")
     whole = make_video(tmp_path / "a.mp4", greys(5)).read_bytes()
     (tmp_path / "headless.mp4").write_bytes(whole[: len(whole) // 2])  # its table of contents stands at the end
-    for name in ("text.mp4", "empty.mp4", "headless.mp4", "gone.mp4"):
+    expected = {
+        "text.mp4": "cannot be opened",
+        "empty.mp4": "is empty",
+        "headless.mp4": "cut off",
+        "gone.mp4": "No such",
+    }
+    for name, words in expected.items():
         frames, message = read_broken(tmp_path / name)
-        assert not frames and ("cannot be opened as a video" in message or "no video stream" in message), name
+        assert not frames and (words in message or "no video stream" in message), name
         assert count_frames(source(tmp_path / name), Span()) is None
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")

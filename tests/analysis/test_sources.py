@@ -109,6 +109,15 @@ def test_what_is_missing_or_empty_is_a_problem_and_not_an_error(folder):
     assert "holds no image" in messages["empty"] and "no such" in messages["nowhere.mp4"] and len(messages) == 4
 
 
+def test_of_a_folder_that_cannot_be_read_it_is_not_said_that_it_is_empty(folder, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)  # the superuser may read everything
+    found = find_sources("b")
+    assert [problem.message for problem in found.problems] == ["cannot be read: Permission denied"]
+
+
 def test_a_number_is_a_camera_unless_a_file_has_that_name(folder):
     assert find_sources(0).sources == find_sources("0").sources == [Source("camera 0", "camera", camera=0)]
     from PIL import Image

@@ -158,6 +158,25 @@ def test_nothing_found(grey, tmp_path, capsys):
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 2  # the frame has its row all the same
 
 
+def test_a_picture_that_is_too_large_is_refused_in_one_line(tmp_path, capsys, recwarn):
+    (tmp_path / "large.pgm").write_bytes(b"P5 10000 10000 255\n")
+    assert analyze(tmp_path / "large.pgm", "-o", tmp_path / "t.csv", "--detector", "haar") == SOME_FAILED
+    assert "at most 80 million" in capsys.readouterr().err
+    assert not [warning for warning in recwarn if "bomb" in str(warning.message)]
+
+
+def test_a_checkpoint_that_is_not_there_is_looked_for_as_a_folder_and_on_the_hub(grey, tmp_path, capsys, monkeypatch):
+    import transformers
+
+    def offline(*_, **__):
+        raise OSError("We couldn't connect")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
+    options = ["-o", tmp_path / "t.csv", "--detector", "haar", "--model", "checkpoints/clef-smal"]
+    assert analyze(grey, *options) == WRONG_USAGE
+    assert "'checkpoints/clef-smal', which is no folder here" in capsys.readouterr().err
+
+
 def test_it_says_which_inputs_have_no_timeline(grey, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     frames = [Image.new("RGB", (64, 48), (shade, 90, 90)) for shade in (10, 90)]
