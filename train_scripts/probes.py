@@ -144,9 +144,11 @@ def identity_probe(features, subject_ids: Sequence[str], activities: Sequence[st
         "chance"; "subjects", "frames", "frames_without_activity": counts.
 
     Raises:
-        ValueError: fewer than two subjects or activities, or no subject in both halves.
+        ValueError: no activities, fewer than two subjects or activities, or no subject in both halves.
     """
     known = np.array([activity is not None for activity in activities])
+    if not known.any():
+        raise ValueError("no frame names its activity, and people are looked for from one activity to another.")
     frames = np.flatnonzero(known)
     _, people = np.unique(np.asarray(subject_ids, dtype=str)[frames], return_inverse=True)
     names, done = np.unique(np.asarray(activities, dtype=str)[frames], return_inverse=True)

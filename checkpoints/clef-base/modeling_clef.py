@@ -221,7 +221,12 @@ class CLEFModel(CLEFPreTrainedModel):
         return with_pooled(outputs, self.visual_projection(pooled_image_features(outputs)))
 
     def encode_images(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs: Any):
-        """The vision tower's own outputs. `interpolate_pos_encoding` is passed on to towers that take it."""
+        """The vision tower's own outputs. `interpolate_pos_encoding` is passed on to towers that take it.
+
+        The processor's float32 pixels also fit a model in half precision: not every tower casts them itself.
+        """
+        if pixel_values.is_floating_point():
+            pixel_values = pixel_values.to(self.vision_model.dtype)
         if self._interpolates:
             kwargs["interpolate_pos_encoding"] = interpolate_pos_encoding
         return self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)

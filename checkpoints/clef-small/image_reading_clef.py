@@ -1,5 +1,6 @@
 """Reading pictures: whatever a caller may hold, as an upright 8-bit RGB `PIL.Image`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,13 @@ def to_rgb_image(image: Any, input_data_format: str | None = None, least_side: i
 
 
 def _open(path: str | Path, least_side: int | None) -> Image.Image:
-    if isinstance(path, str) and path.startswith(("http://", "https://")):
-        return load_image(path)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no image file at {str(path)!r}.")
+    if isinstance(path, str) and path.startswith(("http://", "https://", "data:image/")):
+        try:
+            return load_image(path)
+        except Exception as error:  # of Pillow, or whatever the HTTP client has
+            raise ValueError(f"{path[:200]!r} cannot be read as an image: {error}") from error
+    if not os.path.exists(path):  # pathlib's raises where the name is too long
+        raise FileNotFoundError(f"there is no image file at {str(path)[:200]!r}.")
     try:
         with Image.open(path) as file:
             if least_side is not None:

@@ -86,7 +86,8 @@ class ReadingReport:
             places = self._counts[reason]
             where = ", ".join(f"{name or '–'} ({count})" for name, count in places.most_common(3))
             more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-            lines.append(f"{self.count(reason)} × {reason}: {where}{more}")
+            where = f": {where}{more}" if any(places) else ""  # "" alone: there are no sequences
+            lines.append(f"{self.count(reason)} × {reason}{where}")
         return lines
 
 

@@ -62,6 +62,15 @@ def test_half_precision_weights(clip_config, action_units, texts):
     )
 
 
+@pytest.mark.parametrize("towers", ["clip_config", "sentence_config"])
+def test_half_precision_takes_what_the_processor_gives(towers, request, action_units):
+    model = CLEFForImageClassification(request.getfixturevalue(towers)(label_sets=[action_units])).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+        torch.testing.assert_close(model.bfloat16()(pixel_values).logits, expected, atol=0.3, rtol=0)
+
+
 def test_activation_checkpointing_changes_no_gradient(clip_config, pretraining_batch):
     model = CLEFForPreTraining(clip_config()).train()
     gradients = []

@@ -1,3 +1,5 @@
+import base64
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,24 @@ def test_every_kind_of_input_gives_the_same_pixels(faces, tmp_path):
     }
     for kind, image in inputs.items():
         assert torch.equal(processor(image, return_tensors="pt")["pixel_values"], expected), kind
+
+
+def test_data_urls_are_read_and_what_cannot_be_fetched_is_named(faces, monkeypatch):
+    buffer = io.BytesIO()
+    faces[0].save(buffer, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    assert np.array_equal(pixels_of(url), pixels_of(faces[0]))
+    with pytest.raises(ValueError, match="data:image/png;base64,AAAA.*cannot be read as an image"):
+        pixels_of("data:image/png;base64,AAAA")
+    with pytest.raises(FileNotFoundError, match="no image file at 'AAAA"):
+        pixels_of("A" * 10_000)
+
+    def offline(url):
+        raise RuntimeError("Name or service not known")
+
+    monkeypatch.setattr("processing.image_reading_clef.load_image", offline)
+    with pytest.raises(ValueError, match="https://example.org/a.jpg' cannot be read as an image: Name or"):
+        pixels_of("https://example.org/a.jpg")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])

@@ -224,3 +224,5 @@ def test_identity_probe_needs_two_of_each():
         identity_probe(features, two, ["joke"] * 8)
     with pytest.raises(ValueError, match="both halves"):
         identity_probe(features, two, two)
+    with pytest.raises(ValueError, match="no frame names its activity"):
+        identity_probe(features, two, [None] * 8)

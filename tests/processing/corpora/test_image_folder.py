@@ -60,6 +60,7 @@ def test_all_columns(root):
         "expression in words of one's own": 1,
         "rows whose action units are read as occurrence (coding='auto')": 4,
     }
+    assert "4 × rows whose action units are read as occurrence (coding='auto')" in corpus.report.lines()
 
 
 def test_file_and_one_label_are_enough(root):
