@@ -1,6 +1,5 @@
 """Where a checkpoint looked: relevance maps of the faces in a picture, for any labels."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from analysis.stages import DETECTION_SIZE
 from modeling_clef.relevance_clef import relevance_map
 from processing.face_alignment_clef import Face, FaceDetector, align_face, crop_matrix
 from processing.face_detection_clef import find_detector
-from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
+from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS, action_unit_label
 
 SHOWN_SIDE = 320  # of a crop in the picture that is drawn, pixels
 
@@ -191,12 +190,12 @@ def _resolved(label: str, classifier: FaceClassifier) -> str | None:
     wanted = label.strip()
     if not wanted:
         raise ValueError("got an empty label; expected an action unit, an expression or words.")
-    compact = wanted.replace(" ", "").casefold()
+    unit = action_unit_label(wanted)
     for own in classifier.labels:
         names = [own, *(table[own].name for table in (ACTION_UNITS, EXPRESSIONS) if own in table)]
-        if wanted.casefold() in [name.casefold() for name in names] or compact == own.casefold():
+        if wanted.casefold() in [name.casefold() for name in names] or unit == own:
             return own
-    if re.fullmatch(r"au\d+[a-z]?", compact) and compact.upper() not in ACTION_UNITS:
+    if unit and unit not in ACTION_UNITS:
         raise ValueError(
             f"got {label!r}, which is none of the checkpoint's labels ({', '.join(classifier.labels)}), nor an action "
             "unit whose name is known; describe it in words."

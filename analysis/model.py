@@ -1,7 +1,6 @@
 """The checkpoint behind a table: loading it, giving it a user's own labels, and probabilities of face crops."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import modeling_clef  # noqa: F401  makes the Auto classes know CLEF
 from analysis.onnx_network import OnnxNetwork
 from modeling_clef.mirror_clef import mean_with_mirror_image
 from processing.face_alignment_clef import CropRecipe
-from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS
+from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS, action_unit_label
 
 BACKENDS = ("torch", "onnx")
 SHIPPED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "clef-small"
@@ -210,11 +209,11 @@ def _read_label(label: str) -> tuple[str, str]:
     if equals:
         return name.strip(), text.strip()
     name = label.strip()
-    if re.fullmatch(r"AU ?\d+[A-Z]?", name, re.IGNORECASE):
-        name = name.replace(" ", "").upper()
-        if name not in ACTION_UNITS:
+    if unit := action_unit_label(name):
+        name = unit
+        if unit not in ACTION_UNITS:
             raise ValueError(
-                f"{name!r} is none of the action units that are known by number ({', '.join(ACTION_UNITS)}); "
+                f"{unit!r} is none of the action units that are known by number ({', '.join(ACTION_UNITS)}); "
                 'say in words what it does, as in "AU16=lower lip depressor".'
             )
     return name, _known_name(name) or name

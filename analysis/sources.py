@@ -89,9 +89,19 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
             - the index of a camera, such as 0.
 
     Nothing raises for an input that is missing or empty: it becomes a `Problem`.
+
+    Raises:
+        TypeError: something that names no source, such as a picture itself.
     """
-    if isinstance(inputs, (str, os.PathLike, int)):
+    if isinstance(inputs, (str, os.PathLike, int)) or not isinstance(inputs, Iterable):
         inputs = [inputs]
+    inputs = list(inputs)
+    for given in inputs:
+        if not isinstance(given, (str, os.PathLike, int)):
+            raise TypeError(
+                f"got {type(given).__name__} as an input; expected the path of a file or folder, a glob or a camera's "
+                'index. Pictures in memory go to `pipeline("facial-behavior")`.'
+            )
     found = FoundSources()
     seen: set[str] = set()
     for given in inputs:

@@ -6,6 +6,7 @@ which also says which words no text here may contain.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -247,6 +248,13 @@ def activity_text(key: str) -> str:
     return f"{activity.sentence}. The target emotion is {activity.target_emotion}."
 
 
+def action_unit_label(text: str) -> str | None:
+    """ "AU1" for "AU1", "au 1", and "AU01" as OpenFace and py-feat write it, whether it is known or not; None for what
+    is no action unit's number."""
+    match = re.fullmatch(r"AU *0*(\d+[A-Z]?)", text.strip(), flags=re.IGNORECASE)
+    return f"AU{match[1].upper()}" if match else None
+
+
 def label_text(label: str) -> LabelText:
     """Name and description of a known action unit (`"AU12"`) or expression (`"happiness"`).
 
@@ -281,6 +289,7 @@ __all__ = [
     "UNSEEN_PHRASINGS",
     "Activity",
     "LabelText",
+    "action_unit_label",
     "activity_text",
     "closest",
     "label_text",

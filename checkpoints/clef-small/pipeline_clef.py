@@ -6,7 +6,7 @@ Faces are found, cut out and judged by the image processor, which brings the cod
 import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ class FacialBehaviorPipeline(ChunkPipeline):
         if isinstance(labels, str):
             labels = [labels]
         if not isinstance(labels, Mapping):
-            labels = {label: label for label in _each_once(labels)}
+            labels = {label: label for label in _each_once(map(_as_known, labels))}
             prompts = [self._prompt(label) for label in labels]
         else:
             prompts = self.processor.label_prompts(labels)
@@ -205,7 +205,7 @@ class FacialBehaviorPipeline(ChunkPipeline):
         try:
             return self.processor.label_prompts([label])[0]  # its name, if it is a known label
         except ValueError:
-            if re.fullmatch(r"AU ?\d+", label.strip(), flags=re.IGNORECASE):
+            if re.fullmatch(r"AU\d+[A-Z]?", label):
                 raise
             return self.processor.label_prompts({label: label})[0]
 
@@ -272,7 +272,13 @@ def _given(options: dict) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _each_once(labels: Sequence[str]) -> list[str]:
+def _as_known(label: Any) -> Any:
+    """ "AU1" for "au 1" and for OpenFace's "AU01", as `prompts_clef.action_unit_label`; other labels as they are."""
+    match = re.fullmatch(r"AU *0*(\d+[A-Z]?)", label.strip(), flags=re.IGNORECASE) if isinstance(label, str) else None
+    return f"AU{match[1].upper()}" if match else label
+
+
+def _each_once(labels: Iterable[str]) -> list[str]:
     labels = list(labels)
     if not labels or len(set(labels)) < len(labels):
         raise ValueError(f"got the labels {labels}, expected at least one, and each once.")

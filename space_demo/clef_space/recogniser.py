@@ -171,10 +171,12 @@ class Recogniser:
             return self._relevance_map(model, pixels.repeat(count, 1, 1, 1), embeds).numpy()
 
     def _prompt(self, word: str) -> str:
+        unit = re.fullmatch(r"AU *0*(\d+[A-Z]?)", word, flags=re.IGNORECASE)  # OpenFace writes "AU01"
         try:
-            return self.processor.label_prompts([word])[0]  # its name, if it is a known label
+            # Its name, if it is a known label.
+            return self.processor.label_prompts([f"AU{unit[1].upper()}" if unit else word])[0]
         except ValueError:
-            if re.fullmatch(r"AU ?\d+", word, flags=re.IGNORECASE):
+            if unit:
                 raise Refused(f"{word} is no action unit that this model knows; describe it in words.") from None
             return self.processor.label_prompts({word: word})[0]
 

@@ -16,7 +16,7 @@ from analysis.frames import SourceError
 from processing.face_alignment_clef import align_face
 from processing.face_detection_clef import GivenFaces
 
-LABELS = ["brow lowerer", "AU 12", "Happiness", "big smile"]
+LABELS = ["brow lowerer", "AU 012", "Happiness", "big smile"]
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_action_units_asked_for_keep_their_numbers_and_words_are_uncalibrated(ch
 
 
 def test_labels_are_known_ones_or_words():
+    assert list(read_labels(["AU01", "au06", "AU 12"])) == ["AU1", "AU6", "AU12"]  # as OpenFace writes them
     assert read_labels(["au 12", "a grin", "AU16=lower lip depressor", "x = a = b", "happiness"]) == {
         "AU12": "lip corner puller",
         "a grin": "a grin",

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.sources import Source, describe_ignored, find_sources
@@ -116,6 +117,12 @@ def test_of_a_folder_that_cannot_be_read_it_is_not_said_that_it_is_empty(folder,
     monkeypatch.setattr(os, "scandir", refused)  # the superuser may read everything
     found = find_sources("b")
     assert [problem.message for problem in found.problems] == ["cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize("inputs", [None, [None], 1.5, [["a.jpg"]], np.zeros((2, 2, 3), np.uint8)])
+def test_what_names_no_source_is_refused(inputs):
+    with pytest.raises(TypeError, match="as an input; expected the path"):
+        find_sources(inputs)
 
 
 def test_a_number_is_a_camera_unless_a_file_has_that_name(folder):

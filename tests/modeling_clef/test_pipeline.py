@@ -215,6 +215,9 @@ def test_labels_of_ones_own(model, folder, tokenizer, photo, tmp_path, monkeypat
     assert scores(listed, "labels")[0]["the lip corner up"] == pytest.approx(scores(found, "labels")[0]["smile"])
     assert {row["label"]: row["name"] for row in listed[0]["labels"]}["AU12"] == "lip corner puller"
 
+    for spelling in ("au12", "AU 12", "AU012"):  # OpenFace's are of two digits
+        assert find(photo, detector=detector, labels=["the lip corner up", spelling]) == listed
+
     # The pipeline's own model is what it was.
     assert find.model.config.text_free is text_free and (find.model.clef.text_model is None) is text_free
     assert find.model.state_dict().keys() == state.keys()

@@ -94,6 +94,12 @@ def test_unknown_labels_name_the_closest(label, near):
         prompts.label_text(label)
 
 
+def test_action_units_as_others_write_them():
+    spellings = {"AU1": "AU1", "au 1": "AU1", " AU01": "AU1", "AU10": "AU10", "AU99": "AU99", "AU012r": "AU12R"}
+    assert {text: prompts.action_unit_label(text) for text in spellings} == spellings
+    assert [prompts.action_unit_label(text) for text in ("AU", "AU01_c", "a smile", "")] == [None] * 4
+
+
 def test_unknown_activity_names_the_closest():
     with pytest.raises(ValueError, match="unknown activity 'ice_watter': did you mean 'ice_water'"):
         prompts.activity_text("ice_watter")
