@@ -10,7 +10,7 @@ from analysis.decode_images import read_image
 from analysis.frames import SourceError
 from analysis.model import FaceClassifier, load_classifier
 from analysis.quality import FaceQuality, face_quality
-from analysis.sources import NO_FILE, is_no_file
+from analysis.sources import NO_FILE, VIDEO_SUFFIXES, is_no_file
 from analysis.stages import DETECTION_SIZE
 from modeling_clef.relevance_clef import relevance_map
 from processing.face_alignment_clef import Face, FaceDetector, align_face, crop_matrix
@@ -133,10 +133,12 @@ def explain_image(
         labels: see `Explainer`. detector: as in `analysis.analyze`.
 
     Raises:
-        analysis.frames.SourceError: no image. And what `Explainer` and `find_detector` raise.
+        analysis.frames.SourceError: no image, or a video. And what `Explainer` and `find_detector` raise.
     """
     if is_no_file(Path(image)):
         raise SourceError(NO_FILE)
+    if Path(image).suffix.lower() in VIDEO_SUFFIXES:
+        raise SourceError("it is a video; save the frame that is meant as a picture, and explain that")
     picture = next(read_image(Path(image))).image
     if isinstance(detector, str):
         name, path = ("yunet", detector) if detector.endswith(".onnx") else (detector, None)

@@ -41,6 +41,10 @@ def test_it_says_what_is_wrong(tmp_path, capsys, face):
     Image.new("RGB", (200, 200), (90, 90, 90)).save(tmp_path / "grey.png")
     assert explain(tmp_path / "grey.png", "--label", "AU12", "-o", tmp_path / "e.png") == NOTHING_FOUND
     assert explain(tmp_path / "none.png", "--label", "AU12", "-o", tmp_path / "e.png") == SOME_FAILED
+    (tmp_path / "talk.mp4").write_bytes(b"a video")
+    capsys.readouterr()
+    assert explain(tmp_path / "talk.mp4", "--label", "AU12", "-o", tmp_path / "e.png") == SOME_FAILED
+    assert "it is a video; save the frame" in capsys.readouterr().err
     assert explain(face, "--label", "AU99", "-o", tmp_path / "e.png") == WRONG_USAGE
     assert "AU99" in capsys.readouterr().err
     assert explain(face, "--label", "AU12", "-o", tmp_path / "e.gif") == WRONG_USAGE
