@@ -139,7 +139,8 @@ class LabelHead(nn.Module):
 
     def similarity_logits(self, image_embeds: torch.Tensor, label_embeds: torch.Tensor) -> torch.Tensor:
         device_type = image_embeds.device.type
-        if torch.is_autocast_enabled(device_type):  # asked first, as entering the context takes longer than the product
+        # Asked first, as entering the context takes longer than the product; of "meta" torch cannot be asked it.
+        if device_type != "meta" and torch.is_autocast_enabled(device_type):
             with torch.autocast(device_type, enabled=False):
                 return self.similarity_logits(image_embeds, label_embeds)
         return torch.addcmul(self.biases.float(), image_embeds @ label_embeds.T, self._label_scales())

@@ -71,6 +71,14 @@ def test_half_precision_takes_what_the_processor_gives(towers, request, action_u
         torch.testing.assert_close(model.bfloat16()(pixel_values).logits, expected, atol=0.3, rtol=0)
 
 
+def test_a_model_with_frozen_labels_tells_its_shapes_on_the_meta_device(clip_config, action_units):
+    model = CLEFForImageClassification(clip_config(label_sets=[action_units])).eval()
+    model.freeze_labels()
+    model.to("meta")
+    with torch.no_grad():
+        assert model(torch.empty(5, 3, 32, 32, device="meta")).logits.shape == (5, 2)
+
+
 def test_activation_checkpointing_changes_no_gradient(clip_config, pretraining_batch):
     model = CLEFForPreTraining(clip_config()).train()
     gradients = []
