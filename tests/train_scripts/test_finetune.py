@@ -41,7 +41,11 @@ def test_every_head_trains(flags, tmp_path, head):
     assert ("description_name_loss" in line) == (head == "names_and_descriptions")
 
 
-def test_one_label_set_serves_the_stock_pipeline(flags, tmp_path):
+def test_one_label_set_serves_the_stock_pipeline_which_asks_nothing(flags, tmp_path, monkeypatch):
+    def asked(question=""):
+        pytest.fail(f"was asked: {question}", pytrace=False)
+
+    monkeypatch.setattr("builtins.input", asked)
     run(flags, "--label_sets", "expression", "--max_steps", 1, "--output", tmp_path)
     from PIL import Image
 
