@@ -1,6 +1,8 @@
 """Reading pictures: whatever a caller may hold, as an upright 8-bit RGB `PIL.Image`."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,17 @@ try:
 except ImportError as error:
     raise ImportError("reading pictures needs Pillow: pip install pillow.") from error
 
+# What Pillow raises for a broken file; RuntimeError, for AVIF.
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 # How many times the side that is asked for must be left where a file is decoded at a fraction of its size.
 DECODED_SIDES = 2
 
@@ -83,7 +96,7 @@ def _open(path: str | Path, least_side: int | None) -> Image.Image:
                 file.draft(None, (DECODED_SIDES * least_side,) * 2)  # does nothing in formats that cannot
             file.load()
             return file
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DECODING_ERRORS as error:
         raise ValueError(f"{str(path)!r} cannot be read as an image: {error}") from error
 
 

@@ -2,37 +2,23 @@
 
 import os
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import psutil
 import torch
 from datasets import Dataset
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from processing import CLEFProcessor
 from processing.corpora.schema import corpus_metadata
-from processing.image_reading_clef import to_rgb_image
+from processing.image_reading_clef import DECODING_ERRORS, to_rgb_image
 from processing.prompts_clef import EXPRESSIONS
 from train_scripts.failures import ignore_sigterm
 from train_scripts.sampling import ATTEMPTS, FaceBatchSampler
 
 # Of the memory that is free, shared by the processes of a machine.
 IN_MEMORY_SHARE = 1 / 8
-# What Pillow and datasets raise for a broken file; RuntimeError, for AVIF.
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 class FaceCrops:

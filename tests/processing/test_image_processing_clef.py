@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, features
 
 from processing import CLEFImageProcessor
 from processing.image_processing_clef import MINIMUM_STD, to_rgb_image
@@ -225,6 +225,25 @@ def test_bad_paths_are_named(tmp_path):
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:400])
     with pytest.raises(ValueError, match="cut.jpg.*cannot be read as an image"):
         to_rgb_image(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "avif", "gif", "tiff"])
+def test_a_damaged_picture_is_named_whatever_its_decoder_raises(tmp_path, suffix):
+    if suffix == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path, random, refused = tmp_path / f"damaged.{suffix}", np.random.default_rng(0), 0
+    Image.fromarray(random.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    for _ in range(60):
+        content = np.frombuffer(whole, dtype=np.uint8).copy()
+        content[random.integers(0, len(content), 12)] = random.integers(0, 256, 12)
+        path.write_bytes(content.tobytes())
+        try:
+            to_rgb_image(path)
+        except ValueError as error:
+            assert f"damaged.{suffix}' cannot be read as an image" in str(error)
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize(
