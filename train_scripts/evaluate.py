@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 import numpy as np
 import torch
-import yaml
 from datasets import Dataset
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, AutoProcessor
 
@@ -34,14 +33,16 @@ from train_scripts.results import summarise_predictions, write_results
 from train_scripts.runtime import write_metrics
 from train_scripts.score_table import score_table
 from train_scripts.split_scores import fitted_predictions, full_scores
+from train_scripts.subject_leaks import (
+    refuse_any_shared_subjects,
+    refuse_shared_subjects,
+    refuse_training_subjects,
+    run_recipe,
+    subjects_of,
+)
 
 # What of a label set is fitted here.
 FITTED = ("thresholds", "temperatures", "calibration_biases")
-# Corpora that draw other people under the same ids for other options, and the options that leave people who they are.
-RENDERED = ("synthetic", "ict_facekit")
-SAME_PEOPLE = ("cache_dir", "protocol", "fold", "validation_share", "fold_seed")
-# Corpora that are other people's in each folder.
-ANYBODY = ("image_folder", "prepared")
 
 
 @dataclass
@@ -191,83 +192,8 @@ def _labels_by_set(corpus: Dataset, names: dict[str, list[str]]) -> dict[str, np
     return {set_name: corpus_labels(corpus, set_name, labels) for set_name, labels in names.items()}
 
 
-def refuse_shared_subjects(fitted: Dataset, scored: Dataset) -> None:
-    """Raises ValueError when a subject, known by corpus and id, occurs in both."""
-    shared = _subjects(fitted) & _subjects(scored)
-    if shared:
-        raise ValueError(
-            f"{len(shared)} subjects ({_some(shared)}) occur both among the frames that are scored and among those "
-            "that something is fitted on: scores would be inflated. Split by subject_id."
-        )
-
-
-def refuse_any_shared_subjects(splits: list[Dataset]) -> None:
-    """`refuse_shared_subjects` for every two of the splits."""
-    for i, split in enumerate(splits):
-        for other in splits[i + 1 :]:
-            refuse_shared_subjects(split, other)
-
-
-def refuse_training_subjects(
-    options: EvaluationOptions, name: str, root: str | None, corpus_options: dict, parts: list[Dataset]
-) -> None:
-    """Refuses people whom the run folder's recipe trained on; says so where that cannot be found out.
-
-    Args:
-        name, root, corpus_options: what is evaluated, as `corpus_of` tells it.
-        parts: the frames that are scored and those that something is fitted on.
-
-    Raises:
-        ValueError: somebody in the parts is in the training split of the recipe's corpus.
-    """
-    recipe = _recipe(options.checkpoint)
-    trained_on = recipe.get("corpus_options") or {}
-    if recipe.get("corpus") != name:
-        return
-    if name in RENDERED and _people(trained_on) != _people(corpus_options):
-        return
-    same_root = root == recipe.get("root") or _resolved(root) == _resolved(recipe.get("root"))
-    if same_root and trained_on == corpus_options:
-        return  # splits of one and the same corpus, which share nobody
-    unchecked = "not checked whether anybody who is scored was trained on: "
-    if name in ANYBODY and not same_root:
-        print(f"{unchecked}the run's recipe names another folder, {recipe.get('root')!r}")
-        return
-    try:
-        train = load_corpus(name, root=root, split="train", **trained_on)
-    except (OSError, TypeError, ValueError) as error:
-        print(f"{unchecked}the training frames of the run's recipe cannot be loaded ({error})")
-        return
-    people = set().union(*map(_subjects, parts))
-    shared = people & _subjects(train)
-    if shared:
-        raise ValueError(
-            f"{len(shared)} of {len(people)} subjects ({_some(shared)}) that are scored, or that thresholds are fitted "
-            f"on, were trained on, expected none: {options.checkpoint} was trained with corpus_options {trained_on}, "
-            f"and is evaluated with {corpus_options}. Evaluate with those that it was trained with, whose test people "
-            "it has not seen, or score training people on purpose with --split train."
-        )
-
-
-def _people(corpus_options: dict) -> dict:
-    return {key: value for key, value in corpus_options.items() if key not in SAME_PEOPLE}
-
-
-def _resolved(root: str | None) -> Path | None:
-    return root and Path(root).resolve()
-
-
-def _some(subjects: set[tuple[str, str]]) -> str:
-    return ", ".join(subject for _, subject in sorted(subjects)[:4]) + (", …" if len(subjects) > 4 else "")
-
-
-def _subjects(dataset: Dataset) -> set[tuple[str, str]]:
-    pairs = zip(dataset["corpus"][:], dataset["subject_id"][:], strict=True)
-    return {(corpus or "", subject) for corpus, subject in pairs if subject is not None}
-
-
 def _counts(dataset: Dataset) -> dict:
-    counts = {"frames": len(dataset), "subjects": len(_subjects(dataset))}
+    counts = {"frames": len(dataset), "subjects": len(subjects_of(dataset))}
     if "face_found" in dataset.column_names:
         counts["without_face"] = sum(found is False for found in dataset["face_found"][:])
     return counts
@@ -285,7 +211,7 @@ def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
     """Name, root and options of the corpus: those given, else those of the run folder's recipe."""
     if options.corpus is not None:
         return options.corpus, options.root, options.corpus_options
-    recipe = _recipe(options.checkpoint)
+    recipe = run_recipe(options.checkpoint)
     if not recipe.get("corpus"):
         raise ValueError(
             f"got the checkpoint {options.checkpoint!r} without a recipe.yaml beside it that names a corpus: check the "
@@ -293,12 +219,6 @@ def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
         )
     corpus_options = options.corpus_options or recipe.get("corpus_options") or {}
     return recipe["corpus"], options.root or recipe.get("root"), corpus_options
-
-
-def _recipe(checkpoint: str) -> dict:
-    """The run folder's recipe; empty without one, as of a Hub id."""
-    path = Path(checkpoint, "recipe.yaml")
-    return yaml.safe_load(path.read_text()) if path.is_file() else {}
 
 
 def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
@@ -325,7 +245,7 @@ def main(options: EvaluationOptions) -> dict:
     )
     if options.split != "train":  # whoever names that split wants the training people scored
         parts = [test] if options.threshold_split == "train" else [test, validation]
-        refuse_training_subjects(options, name, root, corpus_options, parts)
+        refuse_training_subjects(options.checkpoint, name, root, corpus_options, parts)
     model, processor = load_model_and_processor(options.checkpoint)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     run = {"batch_size": options.batch_size, "device": device, "num_workers": options.workers}
@@ -344,7 +264,7 @@ def main(options: EvaluationOptions) -> dict:
         mirror=options.mirror,
         predictions_folder=output if options.predictions else None,
         fold=corpus_options.get("fold"),
-        selected=epoch_selection(_recipe(options.checkpoint)),
+        selected=epoch_selection(run_recipe(options.checkpoint)),
         splits=(options.split, options.threshold_split),
         **run,
     )

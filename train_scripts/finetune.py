@@ -36,7 +36,7 @@ from train_scripts.data import (
     without_expressions,
 )
 from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, EpochScores, epoch_ends, epoch_selection
-from train_scripts.evaluate import evaluate_checkpoint, refuse_any_shared_subjects
+from train_scripts.evaluate import evaluate_checkpoint
 from train_scripts.label_texts import read_label_texts
 from train_scripts.labels import PROBLEM_TYPES, balancing_weights, label_matrix, make_label_sets, with_known_labels
 from train_scripts.lora import merge_adapters
@@ -46,6 +46,7 @@ from train_scripts.probes import fit_linear
 from train_scripts.readable import ReadableCorpora
 from train_scripts.runtime import start_accelerator, total_optimizer_steps, train, write_metrics
 from train_scripts.sampling import FaceBatchSampler, steps_per_epoch
+from train_scripts.subject_leaks import refuse_any_shared_subjects
 from train_scripts.summaries import summary
 from train_scripts.towers import make_model, make_processor
 

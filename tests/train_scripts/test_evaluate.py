@@ -336,6 +336,18 @@ def test_people_whom_the_run_was_trained_on_are_refused(own_pictures, capsys):
     assert UNCHECKED not in capsys.readouterr().out
 
 
+def test_people_of_an_earlier_stage_are_refused_too(own_pictures, tmp_path, capsys):
+    own_fold = {"protocol": "kfold_3", "fold": 2}
+    second = write_recipe(tmp_path / "second", "image_folder", tmp_path / "pictures", own_fold)
+    recipe = yaml.safe_load((second / "recipe.yaml").read_text())
+    for start, leaks in ((own_pictures, True), (second, False), (tmp_path / "nowhere", False)):
+        (second / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"init_from": str(start)}))
+        message = evaluate_on(second, own_fold)
+        assert ("were trained on, expected none: " + str(own_pictures) in message) == leaks
+        assert ("config.json" in message) != leaks
+    assert UNCHECKED not in capsys.readouterr().out
+
+
 def test_training_people_that_cannot_be_looked_up_are_said_so(own_pictures, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     fold = {"protocol": "kfold_3", "fold": 2}
