@@ -163,7 +163,8 @@ def _who_was_scored(metrics: dict, rendered: bool) -> str:
 
 def _headline(label_set: LabelSet, scores: dict) -> str:
     if label_set.exclusive:
-        return f"the {text(label_set.title.lower())} is right in {_share(scores.get('accuracy'))} %"
+        accuracy = scores.get("accuracy_calibrated", scores.get("accuracy"))  # what is shown is calibrated
+        return f"the {text(label_set.title.lower())} is right in {_share(accuracy)} %"
     f1 = scores.get("mean_f1", scores.get("mean_f1_at_half"))
     name = text(label_set.title.lower())
     return f"of the {name} the mean AUROC is {_share(scores.get('mean_auroc'))} %, the mean F1 {_share(f1)} %"
