@@ -122,7 +122,11 @@ def measured(**more):
         "evaluation": {
             "data": {"scored": {"frames": 1234, "subjects": 12}},
             "gestures": {"mean_auroc": 0.843, "mean_f1": 0.612, "labels": {"smirk": multi, "gaze_away": multi}},
-            "mood": {"accuracy": 0.7, "accuracy_calibrated": 0.71, "labels": {"calm": {"f1": 0.72, "recall": 0.73, "frames": 9}}},
+            "mood": {
+                "accuracy": 0.7,
+                "accuracy_calibrated": 0.71,
+                "labels": {"calm": {"f1": 0.72, "recall": 0.73, "frames": 9}},
+            },
         }
     } | more
 
