@@ -13,6 +13,7 @@ be read are tried again then, and the files of those that have been repaired are
 import csv
 import errno
 import functools
+import gc
 import hashlib
 import json
 import sys
@@ -135,7 +136,7 @@ def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] |
                 as_they_are=options.detector == "none",
             )
             title = f"{options.corpus}, {options.size} px"
-            with _no_opencv_threads_to_fork():
+            with _no_threads_to_fork():
                 cores = options.num_proc or available_cores()
                 write_shards(folder, shards, features, cropper, cores, title, anew=repaired)
         metadata["counts"] = _counts(folder, shards)
@@ -221,8 +222,10 @@ def _yunet(path: str | None, metadata: dict) -> Callable[[], FaceDetector]:
 
 
 @contextmanager
-def _no_opencv_threads_to_fork() -> Iterator[None]:
-    """Where OpenCV has threads already, forked processes lack them, and would wait for ever to end them."""
+def _no_threads_to_fork() -> Iterator[None]:
+    """Where OpenCV or a decoder of videos has threads already, forked processes lack them, and would wait for ever to
+    end them."""
+    gc.collect()  # decoders that lie in garbage
     cv2 = sys.modules.get("cv2")
     if cv2 is None:
         yield
