@@ -7,12 +7,10 @@ import numpy as np
 from PIL import Image
 
 from analysis.frames import LARGEST_PICTURE, Frame, SourceError, refuse_empty, refuse_too_large
-from processing.image_reading_clef import to_rgb_image
+from processing.image_reading_clef import DECODING_ERRORS, to_rgb_image
 
 # Formats whose further pictures are frames or pages. Those of JPEG-based files (MPO) are previews and depth maps.
 WITH_PAGES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
-# What Pillow raises for files that are broken in one way or another.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis")
 NEEDS_HEIF = "needs pillow-heif: pip install pillow-heif, or save it as JPEG"
@@ -49,7 +47,7 @@ def read_image(path: Path) -> Iterator[Frame]:
                 if animated and clock is not None:
                     duration = file.info.get("duration")  # in milliseconds; known once the frame is decoded
                     clock = clock + duration / 1000 if duration else None
-    except BROKEN as error:
+    except DECODING_ERRORS as error:
         where = f"cannot be read beyond frame {number}" if number else "cannot be read as an image"
         raise SourceError(f"{where}: {_reason(error, path)}") from error
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from processing.face_detection_clef import LONGEST_LONG_SIDE, YuNetDetector, opencv
+from processing.face_detection_clef import LONGEST_LONG_SIDE, YuNetDetector
+from processing.opencv_clef import opencv
 
 MISSING = "finding faces with the ONNX backend needs onnxruntime and onnx: `pip install 'clef-faces[onnx]'`."
 

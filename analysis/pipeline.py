@@ -20,7 +20,8 @@ from analysis.model import FaceClassifier
 from analysis.sources import CAMERA, Source
 from analysis.stages import FoundFrame, encode_frames, find_faces
 from analysis.tracking import FaceTracker
-from processing.face_detection_clef import FaceDetector, opencv
+from processing.face_detection_clef import FaceDetector
+from processing.opencv_clef import opencv
 
 FRAMES_WAITING = 4  # decoded pictures between decoding and face finding: 25 MB each in 4K
 BATCHES_WAITING = 2

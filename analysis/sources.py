@@ -232,12 +232,12 @@ def _kind(path: Path) -> str:
         return VIDEO
     if suffix in IMAGE_SUFFIXES | HEIF_SUFFIXES or is_heif(path):
         return IMAGE
-    from PIL import Image
+    from processing.image_reading_clef import DECODING_ERRORS, Image
 
     try:
         with Image.open(path):
             return IMAGE
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except DECODING_ERRORS:
         return VIDEO
 
 

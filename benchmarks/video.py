@@ -48,7 +48,7 @@ from analysis.stages import FoundFrame, encode_frames, find_faces
 from analysis.tracking import FaceTracker
 from benchmarks.machine import at_least_one, describe_machine, write_result
 from processing.corpora.splits import available_cores
-from processing.face_detection_clef import opencv
+from processing.opencv_clef import opencv
 
 FPS, SIZE = 25, (640, 360)
 FACES = (1, 3)

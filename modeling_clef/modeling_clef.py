@@ -226,7 +226,7 @@ class CLEFModel(CLEFPreTrainedModel):
         The processor's float32 pixels also fit a model in half precision: not every tower casts them itself.
         """
         if pixel_values.is_floating_point():
-            pixel_values = pixel_values.to(self.vision_model.dtype)
+            pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
         if self._interpolates:
             kwargs["interpolate_pos_encoding"] = interpolate_pos_encoding
         return self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)

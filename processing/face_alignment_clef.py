@@ -20,9 +20,9 @@ from .face_detection_clef import (
     HaarDetector,
     YuNetDetector,
     find_detector,
-    opencv,
     upright_pixels,
 )
+from .opencv_clef import opencv
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .face_alignment_clef import align_face
-from .face_detection_clef import Face, opencv
+from .face_detection_clef import Face
+from .opencv_clef import opencv
 
 SMALLEST_EYE_DISTANCE = 12.0  # pixels
 LARGEST_YAW = 40.0  # degrees

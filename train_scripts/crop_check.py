@@ -9,8 +9,8 @@ from PIL import Image
 
 from processing.corpora.prepared import load_prepared, read_prepared_metadata
 from processing.face_alignment_clef import EYES_NOSE_1, CropRecipe, FaceDetector, crop_matrix
-from processing.image_processing_clef import to_rgb_image
-from train_scripts.face_crops import DAMAGED, GREY
+from processing.image_reading_clef import DECODING_ERRORS, to_rgb_image
+from train_scripts.face_crops import GREY
 from train_scripts.photo_set import PICTURES
 
 # Ours. On crops that the recipe made of portraits, 48 to 224 px, YuNet measures means within 3 %, .7 degrees and 1 %,
@@ -169,7 +169,7 @@ def read_crops(folder: str | Path, most: int = 0) -> tuple[Iterator[tuple[str, I
 def _open(path: Path) -> Image.Image | None:
     try:
         return to_rgb_image(path)
-    except DAMAGED:
+    except DECODING_ERRORS:
         return None
 
 

@@ -1,7 +1,6 @@
 """From a data set's official pictures and videos to rows with aligned crops, a stretch at a time."""
 
 import errno
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +16,11 @@ from processing.corpora.shards import Shard, Task, plan_shards
 from processing.corpora.splits import SPLITS
 from processing.corpora.video_frames import VideoError, iterate_frames
 from processing.face_alignment_clef import Face, FaceDetector, align_face
-from processing.image_processing_clef import to_rgb_image
+from processing.image_reading_clef import DECODING_ERRORS, to_rgb_image
 
 PICTURES_PER_TASK = 64
 VIDEO_FRAMES_PER_TASK = 512  # reading a video begins anew for each task
 GREY = 127  # of rows without a readable picture
-
-# What Pillow raises on damaged files.
-DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,7 @@ def _read(picture: Path | np.ndarray) -> Image.Image | str:
         return to_rgb_image(picture)
     except FileNotFoundError as error:
         raise _gone(picture) from error
-    except DAMAGED as error:
+    except DECODING_ERRORS as error:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         number = getattr(cause, "errno", None)
         if number is not None and number != errno.EACCES:

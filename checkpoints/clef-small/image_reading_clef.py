@@ -21,6 +21,7 @@ DECODING_ERRORS = (
     SyntaxError,
     ValueError,
     EOFError,
+    IndexError,
     RuntimeError,
     struct.error,
     zlib.error,

@@ -5,7 +5,6 @@ Faces are found, cut out and judged by the image processor, which brings the cod
 
 import copy
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -195,17 +194,21 @@ class FacialBehaviorPipeline(ChunkPipeline):
         if isinstance(labels, str):
             labels = [labels]
         if not isinstance(labels, Mapping):
-            labels = {label: label for label in _each_once(map(_as_known, labels))}
+            labels = {label: label for label in _each_once(map(self._as_known, labels))}
             prompts = [self._prompt(label) for label in labels]
         else:
             prompts = self.processor.label_prompts(labels)
         return dict(zip(labels, prompts, strict=True))
 
+    def _as_known(self, label: Any) -> Any:
+        """ "AU1" for "au 1" and for OpenFace's "AU01"; other labels as they are."""
+        return (isinstance(label, str) and self.processor.action_unit_label(label)) or label
+
     def _prompt(self, label: str) -> str:
         try:
             return self.processor.label_prompts([label])[0]  # its name, if it is a known label
         except ValueError:
-            if re.fullmatch(r"AU\d+[A-Z]?", label):
+            if self.processor.action_unit_label(label):
                 raise
             return self.processor.label_prompts({label: label})[0]
 
@@ -270,12 +273,6 @@ def _described(face: Any, quality: Any) -> dict:
 
 def _given(options: dict) -> dict:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _as_known(label: Any) -> Any:
-    """ "AU1" for "au 1" and for OpenFace's "AU01", as `prompts_clef.action_unit_label`; other labels as they are."""
-    match = re.fullmatch(r"AU *0*(\d+[A-Z]?)", label.strip(), flags=re.IGNORECASE) if isinstance(label, str) else None
-    return f"AU{match[1].upper()}" if match else label
 
 
 def _each_once(labels: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from .prompts_clef import (
     NAME_TEMPLATE,
     PHRASING_TEMPLATES,
     PHRASINGS,
+    action_unit_label,
     activity_text,
     closest,
     label_text,
@@ -120,6 +121,11 @@ class CLEFProcessor(ProcessorMixin):
         else:
             phrases = [label_text(label).name for label in _list_of_strings(labels, "labels")]
         return [template.replace("{}", phrase) for phrase in phrases]
+
+    @staticmethod
+    def action_unit_label(text: str) -> str | None:
+        """See `prompts_clef.action_unit_label`: for code that has a processor and not that module."""
+        return action_unit_label(text)
 
     def description_prompts(self, labels: str | Sequence[str] | Mapping[str, str]) -> list[list[str]]:
         """For each known label, or description of a dict from label to description, one text a description template, in

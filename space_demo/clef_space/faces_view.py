@@ -15,7 +15,7 @@ UNTRAINED = (
 )
 LEGEND = (
     'The mark <span class="clef-mark" aria-hidden="true"></span> on a bar is the threshold of that label; from there '
-    " on it counts as present (✓)."
+    "on it counts as present (✓)."
 )
 QUALITY = {
     "eye_distance": ("distance between the eyes", "{:.0f} px"),

@@ -171,10 +171,10 @@ class Recogniser:
             return self._relevance_map(model, pixels.repeat(count, 1, 1, 1), embeds).numpy()
 
     def _prompt(self, word: str) -> str:
-        unit = re.fullmatch(r"AU *0*(\d+[A-Z]?)", word, flags=re.IGNORECASE)  # OpenFace writes "AU01"
+        unit = self.processor.action_unit_label(word)
         try:
             # Its name, if it is a known label.
-            return self.processor.label_prompts([f"AU{unit[1].upper()}" if unit else word])[0]
+            return self.processor.label_prompts([unit or word])[0]
         except ValueError:
             if unit:
                 raise Refused(f"{word} is no action unit that this model knows; describe it in words.") from None
