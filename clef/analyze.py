@@ -15,6 +15,7 @@ from clef.cli import (
     NOT_WRITTEN,
     NOTHING_FOUND,
     SOME_FAILED,
+    counted,
     fail,
     problem_with_file,
 )
@@ -189,13 +190,9 @@ def _summary(outcome, output: Path) -> str:
     counts += [f"{outcome.incomplete} in part"] if outcome.incomplete else []
     counts += [f"{outcome.failed} failed"] if outcome.failed else []
     return (
-        f"{', '.join(counts)}: {_counted(outcome.frames, 'frame')}, {outcome.frames_with_face} with a face, "
-        f"{_counted(outcome.faces, 'face')}{rate}; {_counted(outcome.rows, 'row')} in {output}"
+        f"{', '.join(counts)}: {counted(outcome.frames, 'frame')}, {outcome.frames_with_face} with a face, "
+        f"{counted(outcome.faces, 'face')}{rate}; {counted(outcome.rows, 'row')} in {output}"
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _table(text: str) -> Path:

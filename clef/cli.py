@@ -80,6 +80,10 @@ def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:
     return code
 
 
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def problem_with_file(path: Path) -> str | None:
     """Why no file can be written at `path`, as far as that shows beforehand; None if nothing does."""
     if os.path.isdir(path):

@@ -6,7 +6,7 @@ import glob
 import sys
 from pathlib import Path
 
-from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, fail, problem_with_file, problem_with_folder
+from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, counted, fail, problem_with_file, problem_with_folder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -100,18 +100,18 @@ def make(arguments: argparse.Namespace, sources: list) -> int:
     try:
         if arguments.summary is not None:
             rows = write_summary(arguments.output, arguments.summary)
-            print(f"{rows} rows in {arguments.summary}", file=sys.stderr)
+            print(f"{counted(rows, 'row')} in {arguments.summary}", file=sys.stderr)
         if arguments.plot is not None:
             made = plot_timelines(arguments.output, arguments.plot, [source.name for source in sources])
-            notes = f", {made.short} faces seen for less than half a second left out" if made.short else ""
-            notes += f", {made.untimed} still images have none" if made.untimed else ""
-            notes += f", none of {made.faceless} videos without any face" if made.faceless else ""
-            print(f"{len(made.files)} timelines in {arguments.plot}{notes}", file=sys.stderr)
+            notes = f", {counted(made.short, 'face')} seen for less than half a second left out" if made.short else ""
+            notes += f", none of {counted(made.untimed, 'still image')}" if made.untimed else ""
+            notes += f", none of {counted(made.faceless, 'video')} without any face" if made.faceless else ""
+            print(f"{counted(len(made.files), 'timeline')} in {arguments.plot}{notes}", file=sys.stderr)
         if arguments.overlay is not None:
             made = draw_overlays(arguments.output, sources, arguments.overlay)
             notes = f", none of {', '.join(made.cameras)}: pictures are not kept" if made.cameras else ""
-            notes += f", none of {len(made.without_rows)} inputs without rows" if made.without_rows else ""
-            print(f"{len(made.files)} overlays in {arguments.overlay}{notes}", file=sys.stderr)
+            notes += f", none of {counted(len(made.without_rows), 'input')} without rows" if made.without_rows else ""
+            print(f"{counted(len(made.files), 'overlay')} in {arguments.overlay}{notes}", file=sys.stderr)
     except (ValueError, ImportError) as error:
         return fail("analyze", f"the table is written; what was to be made of it is not: {error}", WRONG_USAGE)
     except OSError as error:

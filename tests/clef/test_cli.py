@@ -184,7 +184,7 @@ def test_it_says_which_inputs_have_no_timeline(grey, tmp_path, capsys):
     options = ["-o", tmp_path / "t.csv", "--detector", "haar", "--plot", tmp_path / "plots"]
     assert analyze(grey, tmp_path / "moving.gif", *options) == NOTHING_FOUND
     told = capsys.readouterr().err
-    assert "0 timelines in" in told and "1 still images have none, none of 1 videos without any face" in told
+    assert "0 timelines in" in told and "none of 1 still image, none of 1 video without any face" in told
 
 
 def test_a_face_and_inputs_that_fail(face, tmp_path, capsys):
