@@ -4,6 +4,7 @@ The renderer's soft shadows are too coarse for these. Lengths are centimetres of
 """
 
 import numpy as np
+from numba import njit
 
 # Of the 68 landmarks.
 INNER_LINE = (48, 60, 61, 62, 63, 64, 54)  # where the upper lip meets the lower, from corner to corner by x
@@ -58,17 +59,30 @@ def lid_curve(marks: np.ndarray, lid: tuple[int, ...]) -> np.ndarray:
     return np.stack([x, *(np.interp(x, edge[:, 0], edge[:, axis]) for axis in (1, 2))], axis=1)
 
 
+@njit(cache=True, nogil=True)
 def light_under_lid(eyeball: np.ndarray, lid: np.ndarray) -> np.ndarray:
     """(M,) share of the light that reaches the vertices (M, 3) of an eyeball below its upper lid.
 
     `lid`: (4, 3) its landmarks in the order of `UPPER_LIDS`.
     """
-    below = np.interp(eyeball[:, 0], lid[:, 0], lid[:, 1]) - eyeball[:, 1]
-    share = np.clip(below / LID_REACH, 0, 1)
-    # The whites in the corners lie deeper than the middle of the eye.
-    aside = np.abs(eyeball[:, 0] - (lid[0, 0] + lid[-1, 0]) / 2) / (0.5 * (lid[-1, 0] - lid[0, 0]))
-    corner = 1 - 0.4 * np.clip((aside - 0.45) / 0.55, 0, 1)
-    return ((DEEPEST_LID + (1 - DEEPEST_LID) * share * (2 - share)) * corner).astype(np.float32)
+    middle, half = (lid[0, 0] + lid[-1, 0]) / 2, (lid[-1, 0] - lid[0, 0]) / 2
+    edge = np.interp(eyeball[:, 0], lid[:, 0], lid[:, 1])
+    light = np.empty(len(eyeball), dtype=np.float32)
+    for v in range(len(eyeball)):
+        share = min(max((edge[v] - eyeball[v, 1]) / LID_REACH, 0), 1)
+        # The whites in the corners lie deeper than the middle of the eye.
+        aside = abs(eyeball[v, 0] - middle) / half
+        corner = 1 - 0.4 * min(max((aside - 0.45) / 0.55, 0), 1)
+        light[v] = (DEEPEST_LID + (1 - DEEPEST_LID) * share * (2 - share)) * corner
+    return light
+
+
+@njit(cache=True, nogil=True)
+def dim(light: np.ndarray, vertices: np.ndarray, shares: np.ndarray) -> None:
+    """Multiplies rows of light (V, C), those of `vertices` (M,), by shares (M,); indexing takes numpy far longer."""
+    for row in range(len(vertices)):
+        for kind in range(light.shape[1]):
+            light[vertices[row], kind] *= shares[row]
 
 
 def light_into_mouth(gap: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, COLUMN, resolve_conflicts
 from processing.corpora.ict_accessories import hang_hair, place_frame, raise_hair, scalp_weights
-from processing.corpora.ict_contact import UPPER_LIDS, light_into_mouth, light_under_lid
+from processing.corpora.ict_contact import UPPER_LIDS, dim, light_into_mouth, light_under_lid
 from processing.corpora.ict_expression import lips_part, resting_weights, shape_weights
 from processing.corpora.ict_geometry import TEXEL, FaceGeometry
 from processing.corpora.ict_identity import Identity
@@ -31,6 +31,7 @@ SAMPLES = 2  # a side: four samples a pixel
 CROP_RECIPE = "eyes-nose-1"
 # Where an alignment puts eyes and nose tip, in crop widths: `face_alignment_clef`'s recipe of that name.
 EYE_X, EYE_Y, NOSE_Y = 0.1725, 0.365, 0.575
+TARGET = np.array([[-EYE_X, 0.5 - EYE_Y], [EYE_X, 0.5 - EYE_Y], [0, 0.5 - NOSE_Y]])  # from the middle, y up
 # Where a detector (YuNet) finds the eyes, from the middle of each eyeball, left first, and the nose tip, as shares of
 # landmarks 30 and 33: mean offsets over 120 renders, so that renders and photographs are aligned by the same points.
 FOUND_EYES = np.array([[-0.1, -0.2, 1.5], [0.1, -0.2, 1.5]], dtype=np.float32)
@@ -229,12 +230,12 @@ class FaceRenderer:
     def _shade_contacts(self, vertices, points, gap: float) -> None:
         parts, light = self.geometry.parts, self._buffers["attributes"][:, 5:7]
         for eye, lid in zip(parts.eyes, UPPER_LIDS, strict=True):
-            light[eye] *= light_under_lid(vertices[eye], points[list(lid)])[:, None]
+            dim(light, eye, light_under_lid(vertices[eye], points[list(lid)]))
         share = light_into_mouth(gap)
         if share < 1:
             # Teeth and gums of a mouth that is shut are not drawn.
             for inside in (parts.socket,) if gap < MOUTH_SHUT else (parts.socket, parts.teeth, parts.gums):
-                light[inside] *= np.float32(share)
+                dim(light, inside, np.full(len(inside), share, dtype=np.float32))
 
     def _project(self, person, points, nuisance, rotation, size):
         """Fills screen positions and depths; returns (landmarks, box) in pixels of the aligned crop."""
@@ -245,12 +246,11 @@ class FaceRenderer:
             return turned[..., :2] * nuisance.distance / (nuisance.distance + CAMERA_TO_PIVOT - turned[..., 2:])
 
         nose = FOUND_NOSE[0] * points[30] + FOUND_NOSE[1] * points[33]
-        found = seen(np.stack([person.eyes[1], person.eyes[0], nose]))
-        target = np.array([[-EYE_X, 0.5 - EYE_Y], [EYE_X, 0.5 - EYE_Y], [0, 0.5 - NOSE_Y]])
-        turn, move = _similarity(found, target)
-        cosine, sine = nuisance.zoom * np.cos(nuisance.turn), nuisance.zoom * np.sin(nuisance.turn)
-        jitter = np.array([[cosine, -sine], [sine, cosine]])
-        turn, move = jitter @ turn, jitter @ move + nuisance.shift
+        marks = seen(np.stack([person.eyes[1], person.eyes[0], nose, points[48], points[54]]))
+        jitter = nuisance.zoom * np.exp(1j * nuisance.turn)
+        factor, offset = (jitter * number for number in _similarity(marks[:3], TARGET))
+        turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+        move = np.array([offset.real, offset.imag]) + nuisance.shift
         project(
             buffers["vertices"],
             PIVOT,
@@ -262,8 +262,7 @@ class FaceRenderer:
             buffers["screen"],
             buffers["depth"],
         )
-        corners = seen(points[[48, 54]])
-        landmarks = (np.concatenate([found, corners]) @ turn.T + move + [0.5, -0.5]) * [size, -size]
+        landmarks = (marks @ turn.T + move + [0.5, -0.5]) * [size, -size]
         outline = buffers["screen"][self.geometry.landmarks] / SAMPLES
         low, high = outline.min(axis=0), outline.max(axis=0)
         low[1] -= 0.28 * (high[1] - low[1])  # the landmarks end at the brows, a face at the forehead
@@ -310,7 +309,8 @@ def _gaze_direction(unit: np.ndarray, gaze: tuple[float, float]) -> np.ndarray:
     upward = np.array([y * aside, z * ahead - x * aside, -y * ahead])  # direction x right, whose y is 0
     axes = np.stack([right, upward, direction], axis=1).astype(np.float32)
     turned = unit @ axes
-    return turned[:, :2] + np.where(turned[:, 2:] < 0, np.float32(2), np.float32(0))
+    turned[turned[:, 2] < 0, :2] += 2
+    return turned[:, :2]
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -321,14 +321,14 @@ def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return (around_z @ around_x @ around_y).astype(np.float32)
 
 
-def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(2, 2) and (2,) of the least-squares similarity without reflection (Umeyama 1991) that maps source to target."""
-    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
-    scale = (a**2).sum()
-    cosine = (a * b).sum() / scale
-    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / scale
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return turn, target.mean(axis=0) - turn @ source.mean(axis=0)
+def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[complex, complex]:
+    """Factor and offset of the least-squares similarity without reflection (Umeyama 1991) that maps source to target,
+    both (N, 2), whose points are x + iy."""
+    source, target = source @ [1, 1j], target @ [1, 1j]
+    middle, aim = source.mean(), target.mean()
+    off = source - middle
+    factor = np.vdot(off, target - aim) / np.vdot(off, off).real
+    return factor, aim - factor * middle
 
 
 __all__ = ["FaceRenderer", "Person", "RenderedFaces", "renderer_sources"]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from processing.corpora.ict_nuisance import Nuisance
-from processing.corpora.ict_raster import stretch
+from processing.corpora.ict_raster import blur, expose, stretch
 
 PLAIN_BACKGROUND = 0.32  # linear grey
 
@@ -40,14 +40,11 @@ def develop(linear: np.ndarray, nuisance: Nuisance, exposure: float) -> np.ndarr
     rng = np.random.Generator(np.random.SFC64(nuisance.defect_seed))
     for _ in range(nuisance.occluders):
         _occlude(linear, rng)
-    # A shoulder keeps highlights from clipping: what is 1 becomes .8, and nothing becomes more than 1.
-    exposed = linear * np.float32(exposure)
-    exposed = exposed * (1 + 0.35 * exposed) / (1 + exposed * (0.45 + 0.25 * exposed))
-    image = _DISPLAY[(np.clip(exposed, 0, 1) * (_CURVE_STEPS - 1)).astype(np.int32)]
+    image = expose(linear, np.float32(exposure), _DISPLAY)
     if nuisance.greyscale:
         image = np.repeat((image @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None], 3, axis=2)
     if nuisance.blur:
-        image = _blur(image, nuisance.blur * len(image))
+        image = blur(image, _bell(nuisance.blur * len(image)))
     if nuisance.noise:
         image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(nuisance.noise)
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -75,15 +72,8 @@ def _occlude(linear: np.ndarray, rng: np.random.Generator) -> None:
     linear[:] = linear * (1 - mask) + np.maximum(colour, 0) * mask
 
 
-def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+def _bell(sigma: float) -> np.ndarray:
+    """(2 R + 1,) float32 weights of a Gaussian, `sigma` in pixels."""
     reach = max(1, int(np.ceil(2.5 * sigma)))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2).astype(np.float32)
-    weights /= weights.sum()
-    for axis in (0, 1):
-        padding = [(0, 0)] * 3
-        padding[axis] = (reach, reach)
-        padded, size = np.pad(image, padding, mode="edge"), image.shape[axis]
-        padded = padded if axis == 0 else padded.transpose(1, 0, 2)
-        image = sum(w * padded[i : i + size] for i, w in enumerate(weights))
-        image = image if axis == 0 else image.transpose(1, 0, 2)
-    return image
+    return weights / weights.sum()

@@ -196,7 +196,8 @@ def shade(
             alpha[row, column] = covered
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+# Inlined: handing over as many arrays for every sample takes as long as the shading.
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _shade_sample(
     t,
     w0,
@@ -321,3 +322,40 @@ def stretch(cells, low, share, picture):
         for x in range(size):
             for channel in range(3):
                 picture[y, x, channel] = row[low[x], channel] * (one - share[x]) + row[low[x] + 1, channel] * share[x]
+
+
+@njit(cache=True, nogil=True)
+def expose(linear, exposure, display):
+    """(S, S, 3) what `display`, a curve over 0..1, shows of linear RGB (S, S, 3) times `exposure`."""
+    one, last = np.float32(1), np.float32(len(display) - 1)
+    picture = np.empty_like(linear)
+    for y in range(linear.shape[0]):
+        for x in range(linear.shape[1]):
+            for channel in range(3):
+                light = linear[y, x, channel] * exposure
+                # A shoulder keeps highlights from clipping: what is 1 becomes .8, and nothing becomes more than 1.
+                bent = light * (one + np.float32(0.35) * light)
+                bent /= one + light * (np.float32(0.45) + np.float32(0.25) * light)
+                picture[y, x, channel] = display[int(min(max(bent, np.float32(0)), one) * last)]
+    return picture
+
+
+@njit(cache=True, nogil=True)
+def blur(picture, weights):
+    """(S, S, 3) picture averaged with `weights` (2 R + 1,) along both axes; its edges go on as they are."""
+    size, reach = picture.shape[0], len(weights) // 2
+    rows = picture.reshape(size, -1)
+    down, blurred = np.zeros_like(rows), np.zeros_like(rows)
+    padded = np.empty(3 * (size + 2 * reach), np.float32)
+    for y in range(size):
+        for i in range(len(weights)):
+            row = rows[min(max(y + i - reach, 0), size - 1)]
+            for x in range(3 * size):
+                down[y, x] += weights[i] * row[x]
+        for x in range(size + 2 * reach):
+            for channel in range(3):
+                padded[3 * x + channel] = down[y, 3 * min(max(x - reach, 0), size - 1) + channel]
+        for i in range(len(weights)):
+            for x in range(3 * size):
+                blurred[y, x] += weights[i] * padded[3 * i + x]
+    return blurred.reshape(picture.shape)

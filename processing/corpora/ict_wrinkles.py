@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from processing.corpora.bilateral_behaviour import COLUMN, LEFT, RIGHT
 from processing.corpora.ict_geometry import TEXEL, TEXTURE_BOTTOM, TEXTURE_LEFT, FaceGeometry
@@ -175,9 +176,15 @@ def add_wrinkles(
             if wrinkle.name in SHIFTED:
                 row, column = row + up, column + (outwards if wrinkle.side == LEFT else -outwards)
             rows, columns = wrinkle.heights.shape
-            part = heights[row : row + rows, column : column + columns]
-            part += depth * wrinkle.heights
+            _deepen(heights[row : row + rows, column : column + columns], wrinkle.heights, depth)
     return heights
+
+
+@njit(cache=True, nogil=True)
+def _deepen(part, heights, depth):
+    for y in range(part.shape[0]):
+        for x in range(part.shape[1]):
+            part[y, x] += depth * heights[y, x]
 
 
 def _wrinkle(name, side, sign, causes, centre, half, height) -> Wrinkle:

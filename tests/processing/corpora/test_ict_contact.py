@@ -14,6 +14,7 @@ from processing.corpora.ict_contact import (
     OPEN,
     SLIT,
     UPPER_LIDS,
+    dim,
     lid_curve,
     light_into_mouth,
     light_under_lid,
@@ -157,3 +158,12 @@ def test_people_differ_in_it():
         assert low <= values.min() < low + 0.05 and high - 0.05 < values.max() <= high
     lashes = np.array([person.lashes for person in drawn])
     assert lashes.min() >= 0.3 and lashes.max() == 1, "made-up lashes are black at most"
+
+
+def test_dim_darkens_the_given_vertices_alone():
+    light = np.random.default_rng(0).random((20, 8), dtype=np.float32)
+    vertices, shares = np.array([3, 11, 19]), np.float32([0.5, 0.1, 1])
+    expected = light.copy()
+    expected[vertices, 5:7] *= shares[:, None]
+    dim(light[:, 5:7], vertices, shares)
+    np.testing.assert_array_equal(light, expected)

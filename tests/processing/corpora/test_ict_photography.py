@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from processing.corpora.ict_nuisance import frontal_nuisance
 from processing.corpora.ict_photography import develop, make_background
+from processing.corpora.ict_raster import blur, expose
 
 PLAIN = frontal_nuisance()
 SIZE = 48
@@ -116,3 +117,21 @@ def test_occluders_cover_a_part(linear):
 
 def test_seeds_of_defects_that_are_off_change_nothing(linear):
     np.testing.assert_array_equal(pictures(linear, defect_seed=1), pictures(linear, defect_seed=2))
+
+
+@pytest.mark.parametrize("reach", [1, 3, 20])
+def test_blur_is_a_convolution_along_both_axes_of_a_picture_whose_edges_go_on(reach):
+    rng = np.random.default_rng(reach)
+    picture, weights = rng.random((12, 12, 3), dtype=np.float32), rng.random(2 * reach + 1, dtype=np.float32)
+    expected = np.pad(picture.astype(np.float64), ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    for axis in (0, 1):
+        expected = np.apply_along_axis(np.convolve, axis, expected, weights[::-1], "valid")
+    np.testing.assert_allclose(blur(picture, weights), expected, rtol=1e-5)
+
+
+def test_exposure_bends_highlights_before_the_display_curve():
+    linear = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32) * 3
+    light = linear.astype(np.float64) * 1.7
+    bent = np.clip(light * (1 + 0.35 * light) / (1 + light * (0.45 + 0.25 * light)), 0, 1)
+    curve = np.linspace(0, 1, 4096, dtype=np.float32) ** np.float32(0.5)
+    np.testing.assert_allclose(expose(linear, np.float32(1.7), curve), bent**0.5, atol=2e-3)
