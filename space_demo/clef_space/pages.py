@@ -29,6 +29,7 @@ LIVE = (
     f"Allow the camera and press Record: the bars follow your face several times a second. Nothing it sees is stored, "
     f"and the stream ends by itself after {limits.STREAM_SECONDS} seconds."
 )
+# The same stands in style.css.
 BUSY = "Many people are using this right now. It goes on by itself as soon as there is room."
 ENDED = "The stream has ended. Press Record to go on."
 
@@ -157,10 +158,11 @@ def webcam_tab(service: Service) -> None:
             if isinstance(source, str):
                 forget(source)
 
-    # Whoever Gradio lets in is told when it is busy; whoever it does not, waits without a word.
+    # Whoever Gradio lets in is told above when it is busy; style.css tells whoever waits to be let in, which shows only
+    # where progress is not hidden.
     streaming = camera.stream(
         live, camera, [result, note], stream_every=0.25, time_limit=limits.STREAM_SECONDS,
-        concurrency_limit=limits.AT_ONCE + limits.WAITING, show_progress="hidden", api_visibility="private",
+        concurrency_limit=limits.AT_ONCE + limits.WAITING, show_progress="minimal", api_visibility="private",
     )  # fmt: skip
     # The server has let go by now, but Gradio's camera would begin anew.
     streaming.then(

@@ -2,6 +2,8 @@
 
 from space_steps import a_new_result, go_to
 
+from clef_space.pages import BUSY
+
 RECORD = "#clef-camera button[aria-label='capture photo']"
 NOTE = "#clef-live-note"
 WATCH = """() => {
@@ -34,6 +36,26 @@ def test_the_webcam_is_read_live_until_its_time_is_over(open_page):
     page.wait_for_function("window.changes >= 2")
     page.locator(RECORD).click()
     page.wait_for_selector(f"{RECORD} [title='start recording']")
+
+
+def test_whoever_waits_for_the_webcam_to_be_served_is_told_so(open_page):
+    page, held = open_page(), []
+    shown = """sentence => {
+        const style = getComputedStyle(document.querySelector("#clef-live-result"), "::before");
+        return style.content.includes(sentence) && style.display !== "none" && style.visibility === "visible";
+    }"""
+    go_to(page, "Webcam")
+    page.locator("#clef-camera").get_by_text("Click to Access Webcam").click()
+    assert not page.evaluate(shown, BUSY)
+    page.route("**/queue/data*", lambda route: held.append(route))
+    page.locator(RECORD).click()
+    page.wait_for_function(shown, arg=BUSY)
+    while not held:
+        page.wait_for_timeout(50)
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("#clef-live-result .clef-live")
+    page.wait_for_function(f"sentence => !({shown})(sentence)", arg=BUSY)
 
 
 def test_the_snapshot_of_the_webcam(open_page):
