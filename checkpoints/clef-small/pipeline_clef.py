@@ -4,6 +4,8 @@ Faces are found, cut out and judged by the image processor, which brings the cod
 """
 
 import copy
+import difflib
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -57,9 +59,9 @@ class FacialBehaviorPipeline(ChunkPipeline):
         batch_size: of faces, over images; default 16. Generators are read ahead by as much.
 
     Raises:
-        TypeError: something is not an image; a model that is not CLEF's. ValueError: an image that cannot be read,
-            unusable options, a checkpoint whose crops cannot be cut. FileNotFoundError: no such image, no detector's
-            file, no text tower. ImportError: OpenCV is missing.
+        TypeError: something is not an image; a model that is not CLEF's; an unknown option. ValueError: an image that
+            cannot be read, unusable options, a checkpoint whose crops cannot be cut. FileNotFoundError: no such image,
+            no detector's file, no text tower. ImportError: OpenCV is missing.
     """
 
     _load_processor = True
@@ -104,7 +106,10 @@ class FacialBehaviorPipeline(ChunkPipeline):
         labels: Sequence[str] | Mapping[str, str] | None = None,
         top_k: int | None = None,
         mirror: bool | None = None,
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
+        if unknown:
+            raise TypeError(_unknown_options(unknown))
         for name, value in (("max_faces", max_faces), ("top_k", top_k)):
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; expected at least 1, or None for all.")
@@ -269,6 +274,13 @@ def _described(face: Any, quality: Any) -> dict:
         "landmarks": {name: [float(x), float(y)] for name, (x, y) in zip(LANDMARKS, face.points, strict=True)},
         "quality": named,
     }
+
+
+def _unknown_options(names: Iterable[str]) -> str:
+    known = [*inspect.signature(FacialBehaviorPipeline._sanitize_parameters).parameters][1:-1] + ["batch_size"]
+    close = [match for name in names for match in difflib.get_close_matches(name, known, n=1)]
+    hint = f" Did you mean {', '.join(f'`{name}`' for name in close)}?" if close else ""
+    return f"got the unknown option {', '.join(f'`{name}`' for name in names)}; known are {', '.join(known)}.{hint}"
 
 
 def _given(options: dict) -> dict:

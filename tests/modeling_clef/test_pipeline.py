@@ -172,6 +172,15 @@ def test_fewer_faces_and_labels(find, photo):
             find(photo, detector=detector, **{option: 0})
 
 
+def test_an_unknown_option_is_named_with_those_there_are(find, photo):
+    with pytest.raises(TypeError, match="unknown option `top_kk`; known are detector, .*, batch_size.*`top_k`"):
+        find(photo, top_kk=1)
+    with pytest.raises(TypeError, match=r"`tresholds`.*batch_size\.$"):
+        find(photo, tresholds=0.5)
+    with pytest.raises(TypeError, match="mean `mirror`"):
+        FacialBehaviorPipeline(model=find.model, processor=find.processor, miror=True)
+
+
 @torch.no_grad()
 def test_a_face_is_averaged_with_its_mirror_image(find, model, folder, photo):
     crops = [align_face(photo, points, 48) for points in POINTS]
