@@ -94,7 +94,7 @@ class LabelHead(nn.Module):
             every = [[first, *others] for first, others in zip(self.names, self.others, strict=True)]
             return self._embed_one_each(clef, every, description_ids)
         ids, mask = self.name_tokens(clef.device)
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or ids.is_meta:
             return clef.text_embeds(ids, mask)
         device_type = ids.device.type
         text_side = clef.text_model, clef.text_projection

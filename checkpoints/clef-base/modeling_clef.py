@@ -203,7 +203,11 @@ class CLEFModel(CLEFPreTrainedModel):
         """
         if self.text_model is None:
             raise ValueError(NO_TEXT_TOWER)
-        if position_ids is None and not kwargs and self._text_is_frozen() and not torch.compiler.is_compiling():
+        if input_ids.is_meta:  # nothing can be read, be it to remember it or to skip padding: there are shapes alone
+            attention_mask, remembered = None, False
+        else:
+            remembered = position_ids is None and not kwargs and self._text_is_frozen()
+        if remembered and not torch.compiler.is_compiling():
             pooled = self._frozen_text(self.text_model, self._encode_alone, input_ids, attention_mask)
             return BaseModelOutputWithPooling(pooler_output=self.text_projection(pooled))
         outputs = self.text_model(

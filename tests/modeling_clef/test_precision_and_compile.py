@@ -79,6 +79,17 @@ def test_a_model_with_frozen_labels_tells_its_shapes_on_the_meta_device(clip_con
         assert model(torch.empty(5, 3, 32, 32, device="meta")).logits.shape == (5, 2)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("towers", ["clip_config", "sentence_config"])
+def test_a_model_with_a_text_tower_tells_its_shapes_on_the_meta_device(towers, frozen, request, action_units):
+    config = request.getfixturevalue(towers)(label_sets=[action_units], freeze_text=frozen)
+    model = CLEFForImageClassification(config).eval().to("meta")
+    texts = {name: torch.ones(3, 4, dtype=torch.long, device="meta") for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        assert model(torch.empty(5, 3, 32, 32, device="meta")).logits.shape == (5, 2)
+        assert model.clef.get_text_features(**texts).pooler_output.shape == (3, config.projection_dim)
+
+
 def test_activation_checkpointing_changes_no_gradient(clip_config, pretraining_batch):
     model = CLEFForPreTraining(clip_config()).train()
     gradients = []
