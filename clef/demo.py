@@ -9,12 +9,18 @@ from clef.cli import FINE, fail
 
 SPACE = Path(__file__).resolve().parents[1] / "space_demo"
 DESCRIPTION = """Serves the demonstration (the folder space_demo, as it is on the Hub) on this machine: pictures, labels
-in your own words, short videos, the webcam. Nothing leaves the machine, and no network is needed."""
+in your own words, short videos, the webcam. Nothing leaves the machine, and no network is needed unless the checkpoint
+is on the Hub."""
+
+ENVIRONMENT = "environment: CLEF_YUNET names the face finder's file (YuNet) where the Hub's cache does not hold it."
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="clef demo", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="clef demo",
+        description=DESCRIPTION,
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", metavar="CHECKPOINT", help="folder or Hub id (default: the one that ships)")
     parser.add_argument("--port", type=_port, default=7860, help="port of 127.0.0.1 to listen on (default: 7860)")

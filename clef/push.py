@@ -12,7 +12,10 @@ SENT_BUT_DIFFERENT = 4
 DESCRIPTION = """Publishes a run folder or checkpoint on the Hub: model, configuration with its label sets and
 thresholds, processor, code, card, recipe and results, as one commit. Before anything is sent, a process that cannot
 import this package loads it through every Auto class and pipeline; if any number differs from the original by more
-than 1e-5, nothing is. Afterwards the same is done with the Hub's copy."""
+than 1e-5, nothing is. Afterwards the same is done with the Hub's copy.
+
+What only you know stands in card.yaml in that folder: license, of data of your own also data and data_terms, and what
+else `python -m hub_cards --help` lists."""
 
 EXAMPLES = """examples:
   clef push outputs/finetune --repo org/clef --dry-run       all but sending
@@ -64,7 +67,7 @@ def new_parser(command: str, description: str, examples: str, gates: bool = True
         epilog=examples + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--repo", required=True, type=_repo_id, metavar="OWNER/NAME", help="where to, e.g. org/clef")
+    parser.add_argument("--repo", required=True, type=repo_id, metavar="OWNER/NAME", help="where to, e.g. org/clef")
     parser.add_argument("--private", action="store_true", help="create it private")
     parser.set_defaults(gated=None)
     if gates:
@@ -110,7 +113,7 @@ def publish(command: str, arguments: argparse.Namespace, kind: str, push: Callab
     return FINE
 
 
-def _repo_id(text: str) -> str:
+def repo_id(text: str) -> str:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no repository; expected OWNER/NAME, such as org/clef")
     return text

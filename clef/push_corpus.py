@@ -18,8 +18,11 @@ EXAMPLES = """examples:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("push-corpus", DESCRIPTION, EXAMPLES)
-    parser.add_argument("corpus", choices=("synthetic", "ict_facekit"), help="which")
-    parser.add_argument("--options", type=_options, default={}, metavar="JSON", help="its options, as load_corpus has")
+    parser.add_argument("corpus", choices=("synthetic", "ict_facekit"), help="the corpus to draw")
+    parser.add_argument(
+        "--options", type=_options, default={}, metavar="JSON",
+        help="what load_corpus takes for it, such as subjects, frames and seed (default: as it is there)",
+    )  # fmt: skip
     parser.add_argument("--root", metavar="FOLDER", help="of ict_facekit: the face model (default: CLEF_ICT_FACEKIT)")
     return parser
 

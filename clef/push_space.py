@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from clef.demo import SPACE
-from clef.push import new_parser, publish
+from clef.push import new_parser, publish, repo_id
 
 DESCRIPTION = """Publishes the demo as a Space that shows a model of the Hub: its README.md names the model, and the app
 loads it from there with the code that it carries."""
@@ -18,8 +18,12 @@ EXAMPLES = """examples:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("push-space", DESCRIPTION, EXAMPLES, gates=False)
-    parser.add_argument("--model", required=True, metavar="OWNER/NAME", help="the model on the Hub that it shows")
-    parser.add_argument("--folder", type=Path, help="README.md, requirements.txt and app (default: the demo)")
+    parser.add_argument(
+        "--model", required=True, type=repo_id, metavar="OWNER/NAME", help="the model on the Hub that it shows"
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="README.md, requirements.txt and app (default: the demo)"
+    )
     return parser
 
 

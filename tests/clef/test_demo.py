@@ -49,3 +49,8 @@ def test_what_goes_wrong_is_said_in_a_line(app, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "SPACE", tmp_path)
     assert main(["demo"]) == WRONG_USAGE
     assert "app.py" in capsys.readouterr().err
+
+
+def test_help_says_where_the_face_finder_s_file_may_be(capsys):
+    assert main(["demo", "--help"]) == FINE
+    assert "CLEF_YUNET" in capsys.readouterr().out
