@@ -25,13 +25,16 @@ rx="8"/><rect x="310" y="4" width="169" height="228" rx="10"/></g>
 <circle cx="333" cy="108" r="7" class="clef-method-face"/><g class="clef-method-text"><rect x="326" y="126" width="12"
 height="12"/><rect x="456" y="52" width="12" height="12"/><rect x="440" y="194" width="12" height="12"/></g>
 <g class="clef-method-words"><text x="65" y="54" text-anchor="middle">a face,</text><text x="65" y="74"
-text-anchor="middle">cut out upright</text><text x="82" y="174" text-anchor="middle">“a photo of a person</text><text
-x="82" y="194" text-anchor="middle">with lip corner puller”</text><text x="232" y="63" text-anchor="middle">image
+text-anchor="middle">cut out upright</text><text x="82" y="174" text-anchor="middle">the words of a label:</text><text
+x="82" y="194" text-anchor="middle">“{near}”</text><text x="232" y="63" text-anchor="middle">image
 tower</text><text x="232" y="183" text-anchor="middle">text tower</text><text x="347" y="113">the face</text><text
-x="347" y="137">lip corner puller</text><text x="450" y="63" text-anchor="end">brow lowerer</text><text x="434" y="205"
-text-anchor="end">jaw drop</text><text x="394" y="26" text-anchor="middle">nearer = more probable</text></g></svg>
+x="347" y="137">{near}</text><text x="450" y="63" text-anchor="end">{far}</text><text x="434" y="205"
+text-anchor="end">{farther}</text><text x="394" y="26" text-anchor="middle">nearer = more probable</text></g></svg>
 <figcaption>CLEF first learns from descriptions of what people were doing, whoever they were, and then from the names of
-muscle movements. Labels are words, so others can be typed.</figcaption></figure>"""
+{named}. Labels are words, so others can be typed.</figcaption></figure>"""
+METHOD_UNITS = ("AU12", "AU4", "AU26")  # a smile's, and two far from it
+METHOD_WORDS = ("one label", "another label", "a third label")
+METHOD_LETTERS = 18  # that have room in the picture
 
 # The same list stands in the Space's README.md and in the cards of models and corpora.
 NOT_FOR = (
@@ -80,7 +83,7 @@ def about_page(recogniser: Recogniser, metrics: dict) -> str:
     label_sets = ", ".join(f"<code>{text(label_set.name)}</code>" for label_set in recogniser.label_sets)
     return f"""<div class="clef-about">
 {_what_it_does(recogniser)}
-{METHOD}
+{_method(recogniser)}
 <h2>How good it is</h2>{_figures(recogniser, metrics)}
 <h2>What it must not be used for</h2><ul>{forbidden}</ul>
 <h2>What happens to what you send</h2>
@@ -130,6 +133,24 @@ def _what_it_does(recogniser: Recogniser) -> str:
         )
     sentence = f"This demonstration finds faces, tells which {what} each of them shows, and how sure that is."
     return f"<p>{units}{sentence}</p>" + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _method(recogniser: Recogniser) -> str:
+    """The picture, with three of the checkpoint's labels where there are three that fit into it."""
+    units = {label.label: label.name for label in recogniser.labels}
+    if set(METHOD_UNITS) <= units.keys():
+        names = [units[unit] for unit in METHOD_UNITS]
+    else:
+        fitting = (
+            [label.name for label in label_set.labels if len(label.name) <= METHOD_LETTERS]
+            for label_set in recogniser.label_sets
+        )
+        names = next((found for found in fitting if len(found) > 2), METHOD_WORDS)
+    words = dict(zip(("near", "far", "farther"), map(text, names), strict=False))
+    named = {"action_units": "muscle movements", "expression": "expressions"}
+    sets = [label_set.name for label_set in recogniser.label_sets]
+    named = " and ".join(named[name] for name in sets) if set(sets) <= named.keys() else "its labels"
+    return METHOD.format(named=named, **words)
 
 
 def _figures(recogniser: Recogniser, metrics: dict) -> str:

@@ -143,6 +143,22 @@ def test_about_shows_the_figures_of_own_labels(own):
     assert "without measured figures" in about_page(own, {})
 
 
+def test_the_picture_of_the_method_shows_labels_of_the_checkpoint(own):
+    def drawn(recogniser):
+        return about_page(recogniser, {}).split("</svg>")[0].split("<svg")[1]
+
+    picture = drawn(own)
+    assert "“smirk”" in picture and ">frown<" in picture and ">gaze away<" in picture
+    assert "lip corner puller" not in picture and "muscle" not in about_page(own, {})
+    units = {"AU4": "brow lowerer", "AU12": "lip corner puller", "AU26": "jaw drop", "AU1": "inner brow raiser"}
+    picture = drawn(recogniser_of({"action_units": units}))
+    assert "“AU12”" in picture and ">AU4<" in picture and ">AU26<" in picture  # for which no names are known here
+    assert "the names of\nmuscle movements." in about_page(recogniser_of({"action_units": units}), {})
+    assert "“one label”" in drawn(recogniser_of({"mood": {"calm": "calm", "tense": "tense"}}))
+    long = {"a very long name indeed": "1", "<b>": "2", "x": "3", "y": "4"}
+    assert "“&lt;b&gt;”" in drawn(recogniser_of({"gestures": long}))
+
+
 def test_about_says_when_there_was_no_test_set(own):
     scores = measured()["evaluation"]
     page = about_page(own, measured(validation=scores))
