@@ -29,7 +29,7 @@ text-anchor="middle">cut out upright</text><text x="82" y="174" text-anchor="mid
 x="82" y="194" text-anchor="middle">“{near}”</text><text x="232" y="63" text-anchor="middle">image
 tower</text><text x="232" y="183" text-anchor="middle">text tower</text><text x="347" y="113">the face</text><text
 x="347" y="137">{near}</text><text x="450" y="63" text-anchor="end">{far}</text><text x="434" y="205"
-text-anchor="end">{farther}</text><text x="394" y="26" text-anchor="middle">nearer = more probable</text></g></svg>
+text-anchor="end">{farther}</text><text x="394" y="26" text-anchor="middle">nearer = likelier</text></g></svg>
 <figcaption>CLEF first learns from descriptions of what people were doing, whoever they were, and then from the names of
 {named}. Labels are words, so others can be typed.</figcaption></figure>"""
 METHOD_UNITS = ("AU12", "AU4", "AU26")  # a smile's, and two far from it

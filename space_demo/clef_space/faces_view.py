@@ -157,13 +157,17 @@ def _article(recogniser, face: FoundFace, number: int, count: int, words, scored
         parts.append(f'<p class="clef-warning"><strong>Do not rely on this face:</strong> {reason}.</p>')
     parts.append(_crop(face) + _buttons())
     if face.probabilities is not None:
-        if recogniser.multi_labels:
-            parts.append(f'<p class="clef-note clef-legend">{LEGEND}</p>')
+        parts.append(legend(recogniser))
         veils = {column: spotlight(one) for column, one in enumerate(recogniser.maps(face))}
         own = _words(words, scored) if scored is not None else ""
         parts.append(f'<div class="clef-groups">{own}{label_groups(recogniser, face.probabilities, veils)}</div>')
     parts.append(_quality(face))
     return f'<article class="clef-face" data-face="{number}" data-numbers="{data}"{hidden}>{"".join(parts)}</article>'
+
+
+def legend(recogniser: Recogniser) -> str:
+    """What the marks on the bars are, where there are any."""
+    return f'<p class="clef-note clef-legend">{LEGEND}</p>' if recogniser.multi_labels else ""
 
 
 def label_groups(recogniser: Recogniser, scores: np.ndarray, veils: dict[int, str]) -> str:

@@ -97,5 +97,5 @@ def check_words(words: list[str]) -> list[str]:
         raise Refused(f"These are {len(words)} labels; at most {LABELS} are taken at a time.")
     for word in words:
         if len(word) > LABEL_LENGTH:
-            raise Refused(f"A label has {len(word)} characters; at most {LABEL_LENGTH} are taken.")
+            raise Refused(f"“{word[:20]}…” has {len(word)} characters; a label may have {LABEL_LENGTH}.")
     return words

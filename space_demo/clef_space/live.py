@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clef_space.faces_view import label_groups, summary
+from clef_space.faces_view import label_groups, legend, summary
 from clef_space.limits import Refused
 from clef_space.parts import message, problem
 from clef_space.pictures import read_picture
@@ -25,6 +25,7 @@ def live_bars(recogniser: Recogniser, source: str | bytes | None) -> str:
         scores = faces[0].probabilities if faces[0].probabilities is not None else np.zeros(len(recogniser.labels))
     return (
         f'<div class="clef-result clef-live" data-seen="{len(faces)}"><p class="clef-summary">{head}</p>'
+        f"{legend(recogniser)}"
         f'<div class="clef-groups">{label_groups(recogniser, scores, {})}</div></div>'
     )
 

@@ -66,7 +66,7 @@ def bar(label: Label, score: float, veil: str | None, first: bool, best: bool = 
         f'<button type="button" class="clef-row{" clef-present" if present or best else ""}" tabindex="{tab}" '
         f'data-label="{text(label.label)}" aria-pressed="false"{shown}>'
         f'<span class="clef-name" dir="auto">{code}{text(label.name)}</span>'
-        f'<span class="clef-score">{"<b>✓</b> " if present else ""}{percent(score)}</span>'
+        f'<span class="clef-score" aria-hidden="true">{"<b>✓</b> " if present else ""}{percent(score)}</span>'
         f'<span class="clef-bar" aria-hidden="true"><span class="clef-fill" style="width:{100 * score:.1f}%"></span>'
         f'{mark}</span><span class="clef-hidden">, {said}. </span>{description}</button>'
     )

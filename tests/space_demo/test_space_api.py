@@ -74,7 +74,7 @@ def test_words(client, smile):
     for given, sentence in (
         ([], "Type at least one label"),
         ([f"label {i}" for i in range(13)], "These are 13 labels; at most 12"),
-        (["x" * 81], "A label has 81 characters"),
+        (["x" * 81], f"“{20 * 'x'}…” has 81 characters"),
         (["AU99"], "AU99 is no action unit"),
         ({"a": 1}, "Labels are a list of texts"),
         ([1], "Labels are a list of texts"),

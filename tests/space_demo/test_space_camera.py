@@ -22,6 +22,7 @@ def test_the_webcam_is_read_live_until_its_time_is_over(open_page):
     page.locator(RECORD).click()
     page.wait_for_selector("#clef-live-result .clef-live[data-seen='1']")
     assert "happiness" in page.locator("#clef-live-result .clef-summary").inner_text()
+    assert "threshold" in page.locator("#clef-live-result .clef-legend").inner_text()
     page.wait_for_function("note => document.querySelector(note).innerText.includes('has ended')", arg=NOTE)
     assert page.evaluate("window.changes") >= 3
     # It stays ended, its last bars in sight: Gradio's camera by itself would begin anew.

@@ -226,6 +226,7 @@ def test_a_bar_escapes_what_it_shows():
     assert "<script>" not in shown and '<b a="1">' not in shown and "&lt;script&gt;" in shown
     assert "AU12</span>" in bar(Label(0, "a", "AU12", "lip corner puller", "", 0.5), 0.7, None, True)
     assert "clef-code" not in bar(Label(0, "words", "AU12", "AU12", "", 0.5), 0.7, None, True)  # a visitor's own word
+    assert shown.replace('<span class="clef-score" aria-hidden="true"><b>✓</b> 70 %</span>', "").count("70 %") == 1
     assert "✓" in shown and "✓" not in bar(Label(0, "words", "a", "a", "", 0.71), 0.7, None, True)
 
 

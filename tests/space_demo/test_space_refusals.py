@@ -75,7 +75,7 @@ def test_words(open_page, smile):
     page.wait_for_selector(f"{where} .clef-box")
     for text, sentence in (
         ("\n".join(f"label {number}" for number in range(13)), "These are 13 labels; at most 12"),
-        ("x" * 81, "A label has 81 characters; at most 80"),
+        ("x" * 81, f"“{20 * 'x'}…” has 81 characters; a label may have 80"),
         ("  ", "Type at least one label"),
         ("AU99", "AU99 is no action unit that this model knows"),
     ):
