@@ -149,7 +149,7 @@ def measure(case: Case, labels: int, batch: int) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = {case.name: case for case in cases()}
     parser.add_argument("--towers", nargs="+", choices=list(known), default=list(known), help="default: both")
     parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, default=BATCHES, help="default: both")

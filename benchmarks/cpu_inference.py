@@ -130,9 +130,16 @@ def measure(checkpoint: Path, ways: list[str], threads: int, rounds: int) -> dic
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT, help="default: the one that ships")
-    parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=WAYS[1:], help="beside eager; default: all")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=WAYS[1:],
+        default=WAYS[1:],
+        metavar="WAY",
+        help=f"beside eager: {'; '.join(WAYS[1:])}; default: all",
+    )
     parser.add_argument("--rounds", type=at_least_one, default=7, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)

@@ -175,7 +175,7 @@ def measure_feeding(corpus: Dataset, batch: int, image_size: int, preset: str, s
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, default=12, help="people in the corpus (default: %(default)s)")
     parser.add_argument("--image-size", type=int, default=96, help="of the corpus's crops (default: %(default)s)")
     parser.add_argument("--batch", type=at_least_one, default=128, help="(default: %(default)s)")

@@ -281,10 +281,11 @@ def describe_gpu(device: torch.device) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="default: cuda")
     parser.add_argument("--batch", type=at_least_one, default=256, help="images of the variants; default: 256")
-    parser.add_argument("--batches", type=at_least_one, nargs="+", default=[256, 1024, 4096, 32768])
+    help = "images of the steps with gradient caching, and of the losses alone; default: 256 1024 4096 32768"
+    parser.add_argument("--batches", type=at_least_one, nargs="+", default=[256, 1024, 4096, 32768], help=help)
     parser.add_argument("--chunk", type=at_least_one, default=CHUNK, help="views encoded at once; default: 512")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)

@@ -140,7 +140,7 @@ def compare(baseline: str, other: str, rounds: list[dict[str, tuple[float, float
 
 
 def main() -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[4096, 8192, 16384], help="N (default: %(default)s)")
     parser.add_argument("--views", type=int, default=512, help="of the gradient caching (default: %(default)s)")
     parser.add_argument("--chunk", type=at_least_one, default=32, help="views encoded at a time (default: %(default)s)")

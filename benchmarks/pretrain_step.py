@@ -197,7 +197,7 @@ def measure(case: Case) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = {case.name: case for case in cases()}
     parser.add_argument("--towers", nargs="+", choices=list(known), default=list(known), help="default: both")
     parser.add_argument("--rounds", type=at_least_one, help="instead of each case's own number")

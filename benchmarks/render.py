@@ -79,7 +79,7 @@ def _render_number(number: int) -> None:
 
 
 def main() -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="face model; default: the environment variable CLEF_ICT_FACEKIT")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()

@@ -61,7 +61,7 @@ def measure(model, processor, frames) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", help="folders or Hub ids")
     parser.add_argument("--root", help="the face model; default: $CLEF_ICT_FACEKIT")
     parser.add_argument("--output", type=Path, help="JSON file to write")

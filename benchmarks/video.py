@@ -249,7 +249,7 @@ def measure_memory(short: Path, long: Path, threads: int, backend: str, rounds: 
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="face model; default: the environment variable CLEF_ICT_FACEKIT")
     parser.add_argument("--clips", type=Path, help="folder that keeps the rendered clips; default: a temporary one")
     parser.add_argument("--frames", type=int, default=1800, help=f"of a clip, at least {LONGER} (default: %(default)s)")

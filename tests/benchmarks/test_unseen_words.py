@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from benchmarks import unseen_words
 from benchmarks.unseen_words import RIDGE_STRENGTHS, linear_fit, measure
 from modeling_clef import CLEFForImageClassification
 from processing.corpora import load_corpus
@@ -41,3 +42,9 @@ def test_both_maps_are_measured_on_the_same_phrasings():
     assert measured["linear"]["strength"] in RIDGE_STRENGTHS and measured["anchored"]["strength"] in STRENGTHS
     for auroc in (measured["names"], measured["linear"]["auroc"], measured["anchored"]["auroc"]):
         assert auroc == pytest.approx(0.5, abs=0.15)  # an untrained network knows nothing
+
+
+def test_help_says_all_that_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        unseen_words.main(["--help"])
+    assert unseen_words.__doc__.strip() in capsys.readouterr().out
