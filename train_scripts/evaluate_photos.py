@@ -1,6 +1,6 @@
 """Scores a checkpoint on photographs of real people: does it tell smiling from neutral faces?
 
-python train_scripts/evaluate_photos.py outputs/finetune --photos ../shared/data/london --detector yunet.onnx
+python train_scripts/evaluate_photos.py outputs/finetune --photos london --detector yunet.onnx
 python train_scripts/evaluate_photos.py outputs/finetune --photos my_photos --prompts smiling "a toothy grin"
 
 The folder holds photographs and a metadata.csv with the columns file_name, subject_id and expression. Nothing is fitted

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import traceback
-from argparse import ArgumentTypeError
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,13 +178,33 @@ class TrainingOptions(CorpusOptions):
             )
 
 
-def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) -> OptionsT:
-    """`[recipe.yaml] [--option value …]` → one instance of `options_class`; flags win over the recipe.
+class OptionsHelp(RawDescriptionHelpFormatter, ArgumentDefaultsHelpFormatter):
+    """Names a default where there is one and the option's text does not tell it."""
+
+    def _get_help_string(self, action):
+        if action.option_strings[0].startswith("--no_"):  # made of a switch that is on, with the text of that switch
+            return f"the same as --{action.dest} false"
+        told = action.default in (None, "", [], {}) or "default:" in action.help
+        return action.help if told else super()._get_help_string(action)
+
+
+def parse_options(
+    options_class: type[OptionsT], argv: list[str] | None = None, description: str | None = None
+) -> OptionsT:
+    """`[recipe.yaml] [--option value …]` → one instance of `options_class`; flags win over the recipe. `description`
+    is what `--help` says before it lists the options.
 
     Raises `SystemExit` with a sentence for an unreadable recipe, a name that is no option, a value that it cannot take.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(options_class, usage="%(prog)s [recipe.yaml] [--option value …]", allow_abbrev=False)
+    parser = HfArgumentParser(
+        options_class,
+        usage="%(prog)s [recipe.yaml] [--option value …]",
+        description=description,
+        epilog="recipe.yaml: a YAML file of such options; what is given as a flag wins over it.",
+        formatter_class=OptionsHelp,
+        allow_abbrev=False,
+    )
     if argv and argv[0].endswith((".yaml", ".yml")):
         parser.set_defaults(**_read_recipe(Path(argv.pop(0)), options_class, parser))
     namespace, unknown = parser.parse_known_args(argv)
@@ -200,7 +220,7 @@ def parse_options(options_class: type[OptionsT], argv: list[str] | None = None) 
 def run_script(main: Callable, options_class: type[OptionsT], argv: list[str] | None = None):
     """A script: `main` of what `parse_options` gives. What this project's own checks refuse ends in a sentence and exit
     status 1; every other error keeps its traceback."""
-    options = parse_options(options_class, argv)
+    options = parse_options(options_class, argv, sys.modules[main.__module__].__doc__)
     sys.stdout, sys.stderr = LastingLog(sys.stdout), LastingLog(sys.stderr)  # progress bars and libraries print, too
     try:
         return main(options)

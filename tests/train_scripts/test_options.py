@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from processing.corpora import load_corpus
+from train_scripts import evaluate_photos
 from train_scripts.ablation import AblationOptions
 from train_scripts.cross_validate import CrossValidationOptions
 from train_scripts.epoch_scores import best_epoch, read_epochs
@@ -173,3 +174,15 @@ def test_bad_label_choices_are_refused(argv, capsys):
     with pytest.raises(SystemExit):
         parse_options(FinetuningOptions, argv)
     assert "expected" in capsys.readouterr().err
+
+
+def test_help_says_what_a_script_does_and_tells_each_default_once(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        run_script(evaluate_photos.main, evaluate_photos.PhotoOptions, ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert evaluate_photos.__doc__.splitlines()[0] in text
+    assert "folder of photographs with a metadata.csv --detector" in text  # no default where there is none
+    assert "else the Hub's cache --smiling" in text  # nor one beside that of the text
+    assert "bootstrap draws of people (default: 2000)" in text
+    assert "--no-mirror the same as --mirror false" in text
