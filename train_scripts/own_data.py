@@ -167,7 +167,8 @@ def count_lines(data: OwnData) -> list[str]:
             words = data.texts[name][label].name
             shown = label if words == label.replace("_", " ") else f"{label} ({words})"
             cells = (f"{found[split][0]} of {found[split][1]}" for split in data.splits)
-            lines.append(f"  {shown[:34]:34}" + "".join(f"{cell:>16}" for cell in cells))
+            shown = shown if len(shown) <= 34 else shown[:33].rstrip() + "…"
+            lines.append(f"  {shown:34}" + "".join(f"{cell:>16}" for cell in cells))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -335,3 +336,10 @@ def test_choosing_labels_needs_them_in_the_data(tmp_path):
         choose_labels(everyone, {"action_units": {"AU12": known_text("AU12")}}, [])
     with pytest.raises(ValueError, match="no picture has a label of 'expression'"):
         choose_labels(everyone, {"expression": {}}, [])
+
+
+def test_a_label_too_long_for_the_table_is_seen_to_be_cut():
+    texts = {"signals": {"smirk": SimpleNamespace(name="a smirk on one side of the mouth")}}
+    data = SimpleNamespace(counts={"signals": {"smirk": {"train": (4, 8)}}}, splits=("train",), texts=texts)
+    line = count_lines(data)[1]
+    assert line.startswith("  smirk (a smirk on one side of the… ") and line.endswith(" 4 of 8") and len(line) == 52
