@@ -21,7 +21,7 @@ from clef.cli import (
 )
 
 DESCRIPTION = """Finds the faces in images and videos and writes, for every frame and face, the probability of each
-action unit and expression. One row a frame and face; a frame without a face is a row too. OUTPUT.json, beside the
+action unit and expression. One row a frame and face; a frame without a face is a row too. FILE.json, beside the
 table, says what each column means, in which unit, and how it was made."""
 
 EXAMPLES = """examples:
@@ -67,7 +67,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="begin videos at 12.5 or 1:02:30 of their own clock, which the column time_s shows",
     )
     frames.add_argument("--to", dest="stop", type=_seconds, metavar="TIME", help="end videos before this time")
-    frames.add_argument("--max-faces", type=_at_least_one, metavar="N", help="the N largest faces of a frame")
+    frames.add_argument(
+        "--max-faces", type=_at_least_one, metavar="N", help="the N largest faces of a frame (default: all)"
+    )
 
     model = parser.add_argument_group("what recognises them")
     model.add_argument("--model", metavar="CHECKPOINT", help="folder or Hub id (default: the one that ships)")

@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"
     )
-    parser.add_argument("--max-faces", type=int, metavar="N", help="the N largest faces")
+    parser.add_argument("--max-faces", type=int, metavar="N", help="the N largest faces (default: all)")
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, mps, … (default: the GPU if there is one)")
     return parser
 

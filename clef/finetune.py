@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"
     )
     labels.add_argument(
-        "--work", type=Path, metavar="FOLDER", help="where crops are kept (default: OUTPUT-data, beside the run folder)"
+        "--work", type=Path, metavar="FOLDER", help="where crops are kept (default: FOLDER-data, beside the run folder)"
     )
 
     training = parser.add_argument_group("what is trained, and how")
@@ -84,7 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--lora-rank", type=_positive(int), default=8, metavar="N", help="of the adapters (default: 8)"
     )
-    training.add_argument("--seed", type=int, default=0, help="of the draw of people, the order and the weights")
+    training.add_argument(
+        "--seed", type=int, default=0, help="of the draw of people, the order and the weights (default: 0)"
+    )
     training.add_argument("--processes", type=_positive(int), metavar="N", help="that cut faces (default: one a core)")
     return parser
 
