@@ -129,8 +129,12 @@ class Journal:
         self._flushed_at = time.monotonic()
 
     def finish(self, problems: list[dict]) -> None:
-        """Puts the table together, and the JSON beside it; `problems`: of inputs that came to no source."""
+        """Puts the table together, and the JSON beside it; `problems`: of inputs that came to no source. Without a row
+        nothing is left, so that the same command can be given again."""
         self.flush()
+        if not self.rows:
+            self._throw_away()
+            return
         base = self.output if self.output.exists() else None
         sources = [asdict(report) for report in {**self.failed, **self.done}.values()]
         about = _as_json({**self.metadata, "rows": self.rows, "sources": sources, "problems": problems})

@@ -219,7 +219,8 @@ class Outcome:
 def analyze_to_file(
     analysis: Analysis, output: str | Path, *, resume: bool = False, overwrite: bool = False, progress: bool = False
 ) -> Outcome:
-    """Writes all rows of `analysis` to `output`, and what they mean to `output`.json.
+    """Writes all rows of `analysis` to `output`, and what they mean to `output`.json; without a row, as when no source
+    can be read, neither.
 
     Args:
         output: .parquet, .csv, .jsonl or .ndjson.

@@ -171,6 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("analyze", f"{str(arguments.output)!r} could not be written: {reason}.{resume}", NOT_WRITTEN)
     _print_problems(outcome.problems)
     print(_summary(outcome, arguments.output), file=sys.stderr)
+    if not outcome.rows:
+        return SOME_FAILED
     if code := extras.make(arguments, found.sources):
         return code
     if outcome.problems:
@@ -191,9 +193,10 @@ def _summary(outcome, output: Path) -> str:
     counts += [f"{outcome.skipped} finished before"] if outcome.skipped else []
     counts += [f"{outcome.incomplete} in part"] if outcome.incomplete else []
     counts += [f"{outcome.failed} failed"] if outcome.failed else []
+    table = f"{counted(outcome.rows, 'row')} in {output}" if outcome.rows else f"no row, so {output} is not written"
     return (
         f"{', '.join(counts)}: {counted(outcome.frames, 'frame')}, {outcome.frames_with_face} with a face, "
-        f"{counted(outcome.faces, 'face')}{rate}; {counted(outcome.rows, 'row')} in {output}"
+        f"{counted(outcome.faces, 'face')}{rate}; {table}"
     )
 
 

@@ -176,6 +176,17 @@ def test_a_run_killed_while_it_puts_the_table_together(run, sources, tmp_path, m
     }
 
 
+def test_where_all_failed_nothing_is_in_the_way_of_the_next_try(run, sources, tmp_path, make_video, make_blocks):
+    path = tmp_path / "tables" / "t.csv"
+    outcome = analyze_to_file(run(sources / "broken.mp4"), path)
+    assert (outcome.failed, outcome.rows) == (1, 0) and outcome.problems and not list(path.parent.iterdir())
+    make_video(sources / "broken.mp4", make_blocks(8))
+    assert analyze_to_file(run(sources / "broken.mp4"), path).done == 1
+    (sources / "broken.mp4").write_text("no video")
+    analyze_to_file(run(sources / "broken.mp4"), path, resume=True)
+    assert len(path.read_text().splitlines()) > 8  # rows of an earlier run stay
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_new_sources_are_added_and_failed_ones_are_tried_again(run, sources, tmp_path, make_video, make_blocks, suffix):
     path, whole = tmp_path / f"t{suffix}", tmp_path / f"whole{suffix}"

@@ -165,6 +165,18 @@ def test_a_picture_that_is_too_large_is_refused_in_one_line(tmp_path, capsys, re
     assert not [warning for warning in recwarn if "bomb" in str(warning.message)]
 
 
+def test_where_every_input_failed_nothing_is_left(grey, tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("no image")
+    made = {"--summary": tmp_path / "s.csv", "--overlay": tmp_path / "drawn.png"}
+    options = ["-o", tmp_path / "t.csv", "--detector", "haar", *(part for pair in made.items() for part in pair)]
+    assert analyze(tmp_path / "text.jpg", *options) == SOME_FAILED
+    assert "no row, so" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"grey.png", "text.jpg"}
+    shutil.copy(grey, tmp_path / "text.jpg")
+    assert analyze(tmp_path / "text.jpg", *options) == NOTHING_FOUND
+    assert (tmp_path / "t.csv").exists() and (tmp_path / "s.csv").exists() and (tmp_path / "drawn.png").exists()
+
+
 def test_a_checkpoint_that_is_not_there_is_looked_for_as_a_folder_and_on_the_hub(grey, tmp_path, capsys, monkeypatch):
     import transformers
 
