@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.image_utils import load_image
+from transformers.utils import logging
 
 try:
     from PIL import Image, ImageOps
 except ImportError as error:
     raise ImportError("reading pictures needs Pillow: pip install pillow.") from error
+
+logger = logging.get_logger(__name__)
 
 # What Pillow raises for a broken file; RuntimeError, for AVIF.
 DECODING_ERRORS = (
@@ -29,6 +32,7 @@ DECODING_ERRORS = (
 )
 # How many times the side that is asked for must be left where a file is decoded at a fraction of its size.
 DECODED_SIDES = 2
+DARK_BITS = 14  # that 16-bit values use at most, where the brightest is less than a quarter of white
 
 
 def list_of_images(images: Any) -> list:
@@ -125,6 +129,7 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
     if array.dtype == np.uint16:
+        _tell_of_unused_bits(int(array.max()))
         return np.round(array / 257).astype(np.uint8)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"got an array of {array.dtype} as an image, expected numbers.")
@@ -135,9 +140,21 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" and low >= -1e-3 and high <= 1 + 1e-3:
         return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
     raise ValueError(
-        f"got an image of {array.dtype} values from {low} to {high}; expected integers from 0 to 255 "
-        "or floats from 0 to 1. Divide floats by 255 first; pixels already normalised need no image processor."
+        f"got an image of {array.dtype} values from {low} to {high}; expected integers from 0 to 255 or floats from "
+        "0 to 1. Save a file with 8 bits a channel, or divide floats by 255 first; pixels already normalised need no "
+        "image processor."
     )
+
+
+def _tell_of_unused_bits(brightest: int) -> None:
+    """Says that 16-bit values use few of their bits, as those of cameras with 12 do: which of them is white, no file
+    says, and the picture may be just dark."""
+    bits = brightest.bit_length()
+    if 0 < bits <= DARK_BITS:
+        logger.warning_once(
+            f"a picture of 16 bits uses only the lower {bits} of them and is dark, as 65535 is white: faces may be "
+            f"missed. If its values are meant to be of {bits} bits, multiply them by {2 ** (16 - bits)} and save anew."
+        )
 
 
 __all__ = ["list_of_images", "to_rgb_image"]

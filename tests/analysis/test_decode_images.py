@@ -10,6 +10,7 @@ from PIL import Image, features
 from analysis.decode import SourceError, Span, count_frames, read_frames
 from analysis.frames import LARGEST_PICTURE
 from analysis.sources import IMAGE, Source, describe_ignored, find_sources
+from processing import image_reading_clef
 
 
 def source(path):
@@ -92,6 +93,26 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "large.pgm").write_bytes(b"P5 30000 2700 255\n")
     with pytest.raises(SourceError, match="30000 x 2700 pixels; at most 80 million"):
         read(tmp_path / "large.pgm")
+
+
+def test_of_sixteen_bits_that_are_hardly_used_it_is_said_that_they_are_dark(tmp_path, corner, monkeypatch):
+    said = []
+    monkeypatch.setattr(image_reading_clef.logger, "warning_once", said.append)
+    grey = np.asarray(Image.fromarray(corner).convert("L")).astype(np.uint16)
+    Image.fromarray(grey * 257).save(tmp_path / "sixteen.png")
+    Image.fromarray(grey * 0).save(tmp_path / "black.png")
+    read(tmp_path / "sixteen.png"), read(tmp_path / "black.png")
+    assert grey.max() > 200 and not said
+    Image.fromarray(grey * 16).save(tmp_path / "twelve.png")
+    (frame,) = read(tmp_path / "twelve.png")
+    np.testing.assert_allclose(frame.image[..., 0], grey * 16 / 257, atol=0.5)  # the range is not guessed
+    assert len(said) == 1 and "lower 12" in said[0] and "by 16 and" in said[0]
+
+
+def test_floats_beyond_one_are_refused_with_what_to_do(tmp_path, corner):
+    Image.fromarray(corner[..., 0].astype(np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(SourceError, match="from 40.0 to 255.0; expected .* Save a file with 8 bits"):
+        read(tmp_path / "float.tiff")
 
 
 def test_what_is_no_image_is_refused_in_words(tmp_path, corner):
