@@ -1,5 +1,6 @@
 """The checkpoint behind a table: loading it, giving it a user's own labels, and probabilities of face crops."""
 
+import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForImageClassification, AutoProcessor
+from transformers.utils import logging
 
 import modeling_clef  # noqa: F401  makes the Auto classes know CLEF
 from analysis.onnx_network import OnnxNetwork
@@ -15,7 +17,10 @@ from modeling_clef.mirror_clef import mean_with_mirror_image
 from processing.face_alignment_clef import CropRecipe
 from processing.prompts_clef import ACTION_UNITS, EXPRESSIONS, action_unit_label
 
+logger = logging.get_logger(__name__)
+
 BACKENDS = ("torch", "onnx")
+ALIKE = 0.8  # of two names: letters in common, as `difflib` counts them
 SHIPPED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "clef-small"
 
 
@@ -138,6 +143,8 @@ def load_classifier(
     name = str(checkpoint) if checkpoint is not None else f"checkpoints/{folder.name}"
     texts = None if labels is None else read_labels(labels)
     place = _device("cpu" if device is None and backend == "onnx" else device)
+    if not folder.is_dir() and name.count("/") < 2:  # deeper ones are no ids
+        _tell_of_alike_folder(name)
     try:
         config = AutoConfig.from_pretrained(folder if folder.is_dir() else str(checkpoint))
     except (OSError, ValueError) as error:
@@ -160,6 +167,17 @@ def load_classifier(
         raise ValueError(f"{name!r} has no labels of its own; give some (--labels).")
     model.freeze_labels()  # texts are encoded once, and their tower takes memory no longer
     return FaceClassifier(name, model.to(place), processor.image_processor, recipe, texts, backend, mirror)
+
+
+def _tell_of_alike_folder(name: str) -> None:
+    """Says that a name seems to be meant for a folder, before the Hub is asked: offline that takes half a minute. Only
+    the Hub knows whether it is an id all the same."""
+    folders = [file.parent.as_posix() for pattern in ("*/", "*/*/") for file in Path().glob(f"{pattern}config.json")]
+    alike = difflib.get_close_matches(name, folders, n=1, cutoff=ALIKE)
+    parent = name.split("/")[0]
+    if alike or Path(parent).is_dir():
+        there = f"is {alike[0]!r} meant?" if alike else f"{parent!r} holds none of that name."
+        logger.warning(f"{name!r} is no folder here: {there} Looking for it on the Hub.")
 
 
 def _keep_what_was_fitted(model, trained: list[dict], biases: torch.Tensor) -> None:

@@ -189,6 +189,36 @@ def test_a_checkpoint_that_is_not_there_is_looked_for_as_a_folder_and_on_the_hub
     assert "'checkpoints/clef-smal', which is no folder here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("chekpoints/clef-small", "is 'checkpoints/clef-small' meant?"),
+        ("checkpoints/base", "'checkpoints' holds none of that name."),
+        ("someone/clef-large", None),
+    ],
+)
+def test_a_name_that_seems_to_be_a_folders_is_told_before_the_hub_is_asked(tmp_path, monkeypatch, name, told):
+    import transformers
+
+    from analysis import model
+
+    said = []
+
+    def hub(*_, **__):
+        said.append("asked")
+        raise OSError("We couldn't connect")
+
+    (tmp_path / "checkpoints" / "clef-small").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "clef-small" / "config.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", hub)
+    monkeypatch.setattr(model.logger, "warning", said.append)
+    with pytest.raises(FileNotFoundError):
+        model.load_classifier(name)
+    assert said[-1] == "asked" and len(said) == (1 if told is None else 2)
+    assert told is None or said[0] == f"{name!r} is no folder here: {told} Looking for it on the Hub."
+
+
 def test_it_says_which_inputs_have_no_timeline(grey, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     frames = [Image.new("RGB", (64, 48), (shade, 90, 90)) for shade in (10, 90)]
