@@ -286,7 +286,7 @@ def _write_batches(analysis: Analysis, pipeline: Pipeline, journal: Journal, out
         outcome.faces += sum(len(frame.faces) for frame in batch.frames)
         bar.update(len(batch.frames))
         if batch.frames:
-            bar.set_postfix_str(f"{outcome.faces} faces, {batch.frames[-1].source[-40:]}", refresh=False)
+            bar.set_postfix_str(f"faces: {outcome.faces}, {batch.frames[-1].source[-40:]}", refresh=False)
 
 
 def _as_recorded(sources: Sequence[Source], journal: Journal) -> list[Source]:

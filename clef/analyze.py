@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
     if found.ignored:
         print(f"passed over in folders: {describe_ignored(found.ignored)}", file=sys.stderr)
     if found.repeated:
-        print(f"named more than once, and analysed once: {found.repeated} files", file=sys.stderr)
+        print(f"named more than once, and analysed once: {counted(found.repeated, 'file')}", file=sys.stderr)
     if not found.sources:
         _print_problems(found.problems)
         return fail("analyze", "nothing found: no image and no video among the inputs.", NOTHING_FOUND)

@@ -3,9 +3,10 @@
 import argparse
 import errno
 import json
+import warnings
 from pathlib import Path
 
-from clef.cli import FINE, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, fail, problem_with_file
+from clef.cli import FINE, NOT_WRITTEN, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, counted, fail, problem_with_file
 
 DESCRIPTION = """Draws where the checkpoint looked for a label: for each face in an image and each label a map of what
 speaks for it, as lines over the face, with the label's probability and threshold. A map shows what the score hangs on,
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists() and not arguments.overwrite:
             return fail("explain", f"{str(path)!r} exists; throw it away with --overwrite, or choose another name.")
     try:
+        from PIL import Image
         from transformers.utils import logging
 
         from analysis.explain import described, explain_image
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return fail("explain", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
     logging.disable_progress_bar()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pictures so large are refused, in our words
     try:
         faces = explain_image(
             arguments.image,
@@ -90,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, FileNotFoundError, ImportError) as error:
         return fail("explain", str(error))
     if figure is None:
-        what = f"none of {len(faces)} faces can be cut out" if faces else "no face in the image"
+        what = f"none of {counted(len(faces), 'face')} can be cut out" if faces else "no face in the image"
         return fail("explain", f"nothing found: {what}.", NOTHING_FOUND)
     try:
         for path in outputs:

@@ -153,14 +153,18 @@ def test_nothing_found(grey, tmp_path, capsys):
     assert analyze(tmp_path / "empty", "-o", tmp_path / "t.csv", "--detector", "haar") == NOTHING_FOUND
     told = capsys.readouterr().err
     assert "no image and no video" in told and "1 .doc" in told and not (tmp_path / "t.csv").exists()
-    assert analyze(grey, "-o", tmp_path / "t.csv", "--detector", "haar") == NOTHING_FOUND
-    assert "no face in any frame" in capsys.readouterr().err
+    assert analyze(grey, grey, "-o", tmp_path / "t.csv", "--detector", "haar") == NOTHING_FOUND
+    told = capsys.readouterr().err
+    assert "no face in any frame" in told and "analysed once: 1 file\n" in told
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 2  # the frame has its row all the same
 
 
-def test_a_picture_that_is_too_large_is_refused_in_one_line(tmp_path, capsys, recwarn):
+@pytest.mark.parametrize("command", [["analyze", "-o", "t.csv"], ["explain", "--label", "AU12", "-o", "e.png"]])
+def test_a_picture_that_is_too_large_is_refused_in_one_line(tmp_path, capsys, recwarn, monkeypatch, command):
+    pytest.importorskip("cv2", reason="needs opencv-python-headless")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "large.pgm").write_bytes(b"P5 10000 10000 255\n")
-    assert analyze(tmp_path / "large.pgm", "-o", tmp_path / "t.csv", "--detector", "haar") == SOME_FAILED
+    assert main([*command, "--detector", "haar", "large.pgm"]) == SOME_FAILED
     assert "at most 80 million" in capsys.readouterr().err
     assert not [warning for warning in recwarn if "bomb" in str(warning.message)]
 
@@ -237,6 +241,7 @@ def test_a_face_and_inputs_that_fail(face, tmp_path, capsys):
     assert analyze(photo, tmp_path / "text.jpg", tmp_path / "gone.mp4", *options) == SOME_FAILED
     told = capsys.readouterr().err
     assert "text.jpg: cannot be read as an image" in told and "gone.mp4: there is no such" in told
+    assert "1 frame, 1 with a face, 1 face," in told and "1 faces" not in told
     (row,) = (json.loads(line) for line in table.read_text().splitlines())
     assert row["source"] == str(photo) and row["face_found"] and 0 <= row["AU12_probability"] <= 1
     assert analyze(photo, *options) == WRONG_USAGE
