@@ -196,8 +196,14 @@ def _selection(selection: dict) -> str:
 
 def _table(head: list[str], body: list[list[str]]) -> str:
     heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    rows = "".join("<tr>" + "".join(f"<td>{_cell(text)}</td>" for text in row) + "</tr>" for row in body)
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """Intervals go below what they are of: beside it, those of an action unit would be wider than a screen."""
+    value, bracket, interval = escape(text).partition(" [")
+    return f"{value}<small>[{interval}</small>" if bracket else value
 
 
 def _class(kind: str) -> str:

@@ -83,6 +83,13 @@ def test_honest_and_paper_style_stand_side_by_side(results, tmp_path):
     assert "gender: woman" in page.text
 
 
+def test_intervals_stand_below_the_scores_of_each_label(results, tmp_path):
+    text = write_report(results, tmp_path).read_text()
+    score = results["scores"]["action_units"]["pooled"]["labels"]["AU12"]["f1"]
+    low, high = score["interval"]
+    assert f"<td>{100 * score['value']:.1f}<small>[{100 * low:.1f}, {100 * high:.1f}]</small></td>" in text
+
+
 def test_one_run_without_folds_groups_or_faceless_frames(plant_predictions, tmp_path):
     folds = plant_predictions(folds=1, groups=False)
     folds[0].fold = None
