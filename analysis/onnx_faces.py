@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from processing.face_detection_clef import LONGEST_LONG_SIDE, YuNetDetector
+from processing.face_tilt_clef import FAINT
 from processing.opencv_clef import opencv
 
 MISSING = "finding faces with the ONNX backend needs onnxruntime and onnx: `pip install 'clef-faces[onnx]'`."
@@ -49,9 +50,14 @@ class OnnxYuNetDetector(YuNetDetector):
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         self._input = model.graph.input[0].name
-        self._score_threshold = score_threshold
 
     def _rows(self, picture: np.ndarray) -> np.ndarray:
+        return self._rows_from(min(FAINT, self.score_threshold), picture)
+
+    def _rows_of_part(self, part: np.ndarray) -> np.ndarray:
+        return self._rows_from(self.score_threshold, part)
+
+    def _rows_from(self, threshold: float, picture: np.ndarray) -> np.ndarray:
         cv2 = opencv()
         height, width = picture.shape[:2]
         below, right = -height % STRIDES[-1], -width % STRIDES[-1]
@@ -59,21 +65,22 @@ class OnnxYuNetDetector(YuNetDetector):
         outputs = self._session.run(OUTPUTS, {self._input: cv2.dnn.blobFromImage(padded)})
         columns = padded.shape[1]
         found = [
-            self._candidates(stride, columns // stride, *(output[0] for output in outputs[i :: len(STRIDES)]))
+            self._candidates(
+                threshold, stride, columns // stride, *(output[0] for output in outputs[i :: len(STRIDES)])
+            )
             for i, stride in enumerate(STRIDES)
         ]
         rows = np.concatenate(found)
         if len(rows) > 1:
             boxes, scores = rows[:, :4].astype(int).tolist(), rows[:, 14].tolist()
-            rows = rows[cv2.dnn.NMSBoxes(boxes, scores, self._score_threshold, OVERLAP, top_k=MOST_CANDIDATES)]
+            rows = rows[cv2.dnn.NMSBoxes(boxes, scores, threshold, OVERLAP, top_k=MOST_CANDIDATES)]
         return rows.astype(np.float64)
 
-    _rows_of_part = _rows
-
-    def _candidates(self, stride: int, columns: int, classes, objects, boxes, points) -> np.ndarray:
+    @staticmethod
+    def _candidates(threshold: float, stride: int, columns: int, classes, objects, boxes, points) -> np.ndarray:
         """(M, 15): left, top, width, height, five points and score of the cells of one grid that may be faces."""
         scores = np.sqrt(classes[:, 0].clip(0, 1) * objects[:, 0].clip(0, 1))
-        cells = np.flatnonzero(scores >= self._score_threshold)
+        cells = np.flatnonzero(scores >= threshold)
         place = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
         centres, extents = (place + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride
         marks = (points[cells] + np.tile(place, 5)) * stride

@@ -15,7 +15,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
-from .face_tilt_clef import find_tilted
+from .face_tilt_clef import FAINT, find_tilted
 from .image_reading_clef import to_rgb_image
 from .opencv_clef import opencv
 
@@ -87,9 +87,11 @@ class YuNetDetector:
         cv2 = opencv()
         self.path = _yunet_file(path)
         self.longest_side = _checked_side(longest_side)
+        self.score_threshold = score_threshold
         try:
             self._network, self._network_of_parts = (
-                cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), score_threshold) for _ in range(2)
+                cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), threshold)
+                for threshold in (min(FAINT, score_threshold), score_threshold)
             )
         except cv2.error as error:
             raise ValueError(
@@ -105,19 +107,22 @@ class YuNetDetector:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         rows = self._rows(picture)
         rows = rows[np.isfinite(rows).all(axis=1)]  # on pictures one pixel high some are not
+        faint = rows[:, 14] < self.score_threshold
         faces = []
-        for row in find_tilted(picture, rows, self._rows_of_part):
+        for row in find_tilted(picture, rows[~faint], self._rows_of_part, rows[faint]):
             corner, extent = row[:2] * back, row[2:4] * back
             box = np.concatenate([corner, corner + extent])
             faces.append(Face(box, row[4:14].reshape(5, 2) * back, float(row[14])))
         return _largest_first(faces)
 
     def _rows(self, picture: np.ndarray) -> np.ndarray:
-        """float64 (M, 15) of a BGR picture: left, top, width, height, five points and score of each face."""
+        """float64 (M, 15) of a BGR picture: left, top, width, height, five points and score of each face, and of places
+        that are hardly like one."""
         return _detected(self._network, picture)
 
     def _rows_of_part(self, part: np.ndarray) -> np.ndarray:
-        """The same of a small part. By a network of its own: each time that the size changes, OpenCV starts anew."""
+        """Those of a small part, faces alone. By a network of its own: each time that the size changes, OpenCV starts
+        anew."""
         return _detected(self._network_of_parts, part)
 
 
