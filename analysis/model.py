@@ -73,6 +73,16 @@ class FaceClassifier:
         self.network = OnnxNetwork(self.model, size["height"], size["width"]) if backend == "onnx" else None
 
     @property
+    def neutral_logits(self) -> dict[str, float]:
+        """Label → mean calibrated logit of neutral faces, of labels of which the checkpoint knows it."""
+        known, start = {}, 0
+        for label_set in self.model.config.label_sets:
+            columns = range(start, start + len(label_set["labels"]))
+            start = columns.stop
+            known |= dict(zip(columns, label_set["neutral_logits"] or [None] * len(columns), strict=True))
+        return {self.model.config.id2label[column]: value for column, value in known.items() if value is not None}
+
+    @property
     def labels(self) -> list[str]:
         return [label for group in self.groups for label in group.labels]
 
@@ -189,14 +199,15 @@ def _keep_what_was_fitted(model, trained: list[dict], biases: torch.Tensor) -> N
     place = kinds.index("multi_label_classification")
     start, old = sum(len(label_set["labels"]) for label_set in trained[:place]), trained[place]
     (new,) = model.config.label_sets
-    new |= {"temperatures": [1.0] * len(new["labels"]), "calibration_biases": [0.0] * len(new["labels"])}
+    count = len(new["labels"])
+    new |= {"temperatures": [1.0] * count, "calibration_biases": [0.0] * count, "neutral_logits": [None] * count}
     for column, tokens in enumerate(new["name_tokens"]):
         if tokens not in old["name_tokens"]:
             continue
         before = old["name_tokens"].index(tokens)
         with torch.no_grad():
             model.label_head.biases[column] = biases[start + before]
-        for fitted in ("thresholds", "temperatures", "calibration_biases"):
+        for fitted in ("thresholds", "temperatures", "calibration_biases", "neutral_logits"):
             if old[fitted] is not None:
                 new[fitted][column] = old[fitted][before]
 

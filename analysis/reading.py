@@ -62,18 +62,7 @@ def read_about(path: Path) -> TableAbout:
     Raises:
         FileNotFoundError: no such table. ValueError: neither is there, or it is about no such table.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no table {str(path)!r}.")
-    sidecar = sidecar_path(path)
-    if sidecar.is_file():
-        text = sidecar.read_bytes()
-    else:
-        metadata = pq.read_schema(path).metadata if table_format(path) == "parquet" else None
-        text = (metadata or {}).get(b"clef")
-    if text is None:
-        raise ValueError(f"{str(path)!r} does not say what its labels are: {sidecar.name} is missing beside it.")
-    about = json.loads(text)
+    about = read_metadata(path)
     try:
         groups = tuple(
             LabelGroup(**{k: tuple(v) if isinstance(v, list) else v for k, v in group.items()})
@@ -85,6 +74,22 @@ def read_about(path: Path) -> TableAbout:
         raise ValueError(
             f"what {str(path)!r} says of itself lacks {error}; expected a table of `clef analyze`."
         ) from error
+
+
+def read_metadata(path: Path) -> dict:
+    """All that a table says about itself; raises as `read_about`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {str(path)!r}.")
+    sidecar = sidecar_path(path)
+    if sidecar.is_file():
+        text = sidecar.read_bytes()
+    else:
+        metadata = pq.read_schema(path).metadata if table_format(path) == "parquet" else None
+        text = (metadata or {}).get(b"clef")
+    if text is None:
+        raise ValueError(f"{str(path)!r} does not say what its labels are: {sidecar.name} is missing beside it.")
+    return json.loads(text)
 
 
 def read_batches(path: Path, about: TableAbout, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -232,6 +237,7 @@ __all__ = [
     "read_about",
     "read_batches",
     "read_frames_of_sources",
+    "read_metadata",
     "read_source_names",
     "read_sources",
 ]

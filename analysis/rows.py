@@ -137,6 +137,11 @@ def _or_none(value):
     return None if value == "" or value != value else value  # NaN is not itself
 
 
+def decisions(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """int8, 1 where a float32 probability reaches the threshold, which is rounded alike."""
+    return (probabilities >= np.float32(threshold)).astype(np.int8)
+
+
 def _label_values(faces: list[FoundFace | None], probabilities: np.ndarray, groups) -> dict[str, pa.Array]:
     """Probabilities and decisions; empty for frames without a face and faces without a crop."""
     empty = np.array([face is None or face.crop is None for face in faces], dtype=bool)
@@ -152,6 +157,6 @@ def _label_values(faces: list[FoundFace | None], probabilities: np.ndarray, grou
         for position, label in enumerate(group.labels):
             values[f"{label}_probability"] = pa.array(np.ascontiguousarray(part[:, position]), mask=empty)
             if not group.exclusive:
-                present = (part[:, position] >= np.float32(group.thresholds[position])).astype(np.int8)
+                present = decisions(part[:, position], group.thresholds[position])
                 values[label] = pa.array(present, mask=empty)
     return values

@@ -101,6 +101,7 @@ class Analysis:
                 "crop_size": classifier.crop_size,
                 "mirror": classifier.mirror,
                 "label_groups": [vars(group) for group in classifier.groups],
+                "neutral_logits": classifier.neutral_logits,
                 "labels_of_the_user": classifier.texts,
             },
             "detector": self.detector,

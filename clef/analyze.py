@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +17,8 @@ from clef.cli import (
     counted,
     fail,
     problem_with_file,
+    seconds,
+    table_path,
 )
 
 DESCRIPTION = """Finds the faces in images and videos and writes, for every frame and face, the probability of each
@@ -49,7 +50,12 @@ def make_parser() -> argparse.ArgumentParser:
         "of a camera, which Ctrl-C or --to ends",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=_table, metavar="FILE", help="table: .parquet, .csv, .jsonl or .ndjson"
+        "-o",
+        "--output",
+        required=True,
+        type=table_path,
+        metavar="FILE",
+        help="table: .parquet, .csv, .jsonl or .ndjson",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on where an earlier run was killed; add new inputs")
@@ -62,11 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
     frames.add_argument(
         "--from",
         dest="start",
-        type=_seconds,
+        type=seconds,
         metavar="TIME",
         help="begin videos at 12.5 or 1:02:30 of their own clock, which the column time_s shows",
     )
-    frames.add_argument("--to", dest="stop", type=_seconds, metavar="TIME", help="end videos before this time")
+    frames.add_argument("--to", dest="stop", type=seconds, metavar="TIME", help="end videos before this time")
     frames.add_argument(
         "--max-faces", type=_at_least_one, metavar="N", help="the N largest faces of a frame (default: all)"
     )
@@ -200,23 +206,7 @@ def _summary(outcome, output: Path) -> str:
     )
 
 
-def _table(text: str) -> Path:
-    if Path(text).suffix.lower() not in (".parquet", ".csv", ".jsonl", ".ndjson"):
-        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet, .csv, .jsonl or .ndjson")
-    return Path(text)
-
-
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    """From "12.5", "1:30" or "1:02:30.5" to seconds."""
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 12.5, 1:30 or 1:02:30")
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds

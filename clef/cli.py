@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 # dash in the command is an underscore in the module.
 COMMANDS = {
     "analyze": "action units and expressions of all faces in images and videos, as a table",
+    "baseline": "action units of such a table, judged against the same person's neutral face",
     "demo": "pictures, videos and the webcam in a browser, on this machine alone",
     "explain": "where the checkpoint looked for a label, drawn over the faces of a picture",
     "finetune": "a checkpoint learns from your own pictures and labels, and is measured",
@@ -82,6 +84,23 @@ def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:
 
 def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def table_path(text: str) -> Path:
+    """A table's path, for argparse."""
+    if Path(text).suffix.lower() not in (".parquet", ".csv", ".jsonl", ".ndjson"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet, .csv, .jsonl or .ndjson")
+    return Path(text)
+
+
+def seconds(text: str) -> float:
+    """From "12.5", "1:30" or "1:02:30.5" to seconds, for argparse."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 12.5, 1:30 or 1:02:30")
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + float(part)
+    return total
 
 
 def problem_with_file(path: Path) -> str | None:

@@ -6,7 +6,7 @@ import glob
 import sys
 from pathlib import Path
 
-from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, counted, fail, problem_with_file, problem_with_folder
+from clef.cli import FINE, NOT_WRITTEN, WRONG_USAGE, counted, fail, problem_with_file, problem_with_folder, table_path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     extras.add_argument(
         "--summary",
-        type=_table,
+        type=table_path,
         metavar="FILE",
         help="rates, means, onset counts and durations of each face and label: .parquet, .csv, .jsonl or .ndjson",
     )
@@ -118,9 +118,3 @@ def make(arguments: argparse.Namespace, sources: list) -> int:
         reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         return fail("analyze", f"the table is written; what was to be made of it is not: {reason}", NOT_WRITTEN)
     return FINE
-
-
-def _table(text: str) -> Path:
-    if Path(text).suffix.lower() not in (".parquet", ".csv", ".jsonl", ".ndjson"):
-        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet, .csv, .jsonl or .ndjson")
-    return Path(text)

@@ -5,6 +5,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 BINS = 15
+FEWEST_NEUTRAL = 20  # frames without any label that a neutral level is fitted to
 # Beyond these a logit says nothing at all, or everything.
 SLOPES = (1e-2, 1e2)
 
@@ -100,6 +101,16 @@ def calibrate_label_set(label_set: dict, logits: np.ndarray, labels: np.ndarray)
     for key, fitted, default in (("temperatures", temperatures, 1.0), ("calibration_biases", biases, 0.0)):
         before = np.array(label_set.get(key) or [default] * count)
         label_set[key] = np.where(np.isnan(fitted), before, fitted).tolist()
+
+
+def neutral_logits(label_set: dict, logits: np.ndarray, labels: np.ndarray) -> list[float] | None:
+    """(K,) mean calibrated logits of the frames that are known to show no label of the set; what the label set came
+    with where there are fewer than `FEWEST_NEUTRAL` of them. Arguments as in `fit_temperatures`."""
+    none = (labels == 0).all(axis=1)
+    if none.sum() < FEWEST_NEUTRAL:
+        return label_set.get("neutral_logits")
+    calibrated = logits[none] / np.array(label_set["temperatures"]) + np.array(label_set["calibration_biases"])
+    return calibrated.mean(axis=0).tolist()
 
 
 def without_calibration(label_set: dict) -> dict:

@@ -42,7 +42,7 @@ from train_scripts.subject_leaks import (
 )
 
 # What of a label set is fitted here.
-FITTED = ("thresholds", "temperatures", "calibration_biases")
+FITTED = ("thresholds", "temperatures", "calibration_biases", "neutral_logits")
 
 
 @dataclass
@@ -222,8 +222,7 @@ def corpus_of(options: EvaluationOptions) -> tuple[str, str | None, dict]:
 
 
 def write_thresholds(folder: Path, label_sets: list[dict]) -> None:
-    """Puts the label sets' thresholds, temperatures and calibration biases into `folder/config.json` and leaves
-    everything else there as it is."""
+    """Puts what was fitted of the label sets into `folder/config.json` and leaves everything else there as it is."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
     for saved, fitted in zip(config["label_sets"], label_sets, strict=True):

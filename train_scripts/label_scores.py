@@ -5,13 +5,19 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from modeling_clef.calibration_clef import calibrated_probabilities
-from train_scripts.calibration import calibrate_label_set, expected_calibration_error, without_calibration
+from train_scripts.calibration import (
+    calibrate_label_set,
+    expected_calibration_error,
+    neutral_logits,
+    without_calibration,
+)
 from train_scripts.probes import multi_label_scores, single_label_scores
 from train_scripts.thresholds import fit_thresholds
 
 
 def fit_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarray) -> None:
-    """Fits temperatures and biases, then thresholds of the calibrated probabilities, and keeps them in the label sets.
+    """Fits temperatures and biases, then thresholds of the calibrated probabilities and the neutral level, and keeps
+    them in the label sets.
 
     A label that has no positive frame here keeps the threshold that it came with; for temperatures see
     `calibrate_label_set`.
@@ -26,6 +32,7 @@ def fit_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarra
             fitted = fit_thresholds(_probabilities(label_set, logits[:, columns]), labels[:, columns])
             kept = np.array(label_set.get("thresholds") or [0.5] * len(label_set["labels"]))
             label_set["thresholds"] = np.where((labels[:, columns] == 1).any(axis=0), fitted, kept).tolist()
+            label_set["neutral_logits"] = neutral_logits(label_set, logits[:, columns], labels[:, columns])
 
 
 def score_label_sets(label_sets: list[dict], logits: np.ndarray, labels: np.ndarray, fitted: bool) -> dict:

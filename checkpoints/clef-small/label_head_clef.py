@@ -58,6 +58,7 @@ class LabelHead(nn.Module):
             "positive_weights": None,
             "temperatures": None,
             "calibration_biases": None,
+            "neutral_logits": None,
         }
         validate_label_set(label_set)
         alike = [i for i, kind in enumerate(self.problem_types) if kind == problem_type]

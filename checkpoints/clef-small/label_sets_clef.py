@@ -8,7 +8,7 @@ import torch
 
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification")
 # What a label set may lack: older ones do, and then it is None.
-OPTIONAL = ("phrasing_tokens", "temperatures", "calibration_biases")
+OPTIONAL = ("phrasing_tokens", "temperatures", "calibration_biases", "neutral_logits")
 LONGEST_TEXT = 512  # tokenizers without a stated limit report an astronomic one
 
 
@@ -38,7 +38,9 @@ def build_label_set(
         `description_tokens` and `phrasing_tokens` (a list of such strings a label, or None), `thresholds` (.5 a label;
         decision thresholds fitted later replace them), `positive_weights` (None; one weight a label for its positives,
         or for its class in a single-label set), `temperatures` and `calibration_biases` (None; fitted later, one a
-        label, see `calibration_clef`; a softmax has one temperature, so those of a single-label set are all equal).
+        label, see `calibration_clef`; a softmax has one temperature, so those of a single-label set are all equal),
+        `neutral_logits` (None; fitted later in multi-label sets, one a label or None where unknown: the mean calibrated
+        logit of faces that show none of the labels, against which `clef baseline` judges a person's own).
 
     Raises:
         ValueError: lengths that differ, an unknown problem type, empty or repeated labels.
@@ -55,6 +57,7 @@ def build_label_set(
         "positive_weights": None,
         "temperatures": None,
         "calibration_biases": None,
+        "neutral_logits": None,
     }
     validate_label_set(label_set)
     return label_set
@@ -96,6 +99,10 @@ def validate_label_set(label_set: dict) -> None:
     if not all(0 <= threshold <= 1 for threshold in label_set["thresholds"]):
         raise ValueError(f"label set {name!r}: got thresholds {label_set['thresholds']}, expected numbers in [0, 1].")
     _validate_calibration(name, problem_type, label_set["temperatures"], label_set["calibration_biases"])
+    if not all(value is None or math.isfinite(value) for value in label_set["neutral_logits"] or ()):
+        raise ValueError(
+            f"label set {name!r}: got neutral_logits {label_set['neutral_logits']}, expected finite numbers or None."
+        )
 
 
 def _validate_calibration(name: str, problem_type: str, temperatures, biases) -> None:

@@ -170,6 +170,9 @@ GROUPS = (
 )
 
 
+NEUTRAL_LOGITS = {"AU12": -4.0, "AU1": -3.0, "AU45": -5.0}  # not of a user's own words
+
+
 def write_rows(path, rows):
     """A table as `clef analyze` writes it, with the JSON beside it. rows: dicts with `source`, `frame`, `time_s` and,
     of a face, `track_id` and the probabilities by label, "happiness" for both expressions; none of them: no crop."""
@@ -193,7 +196,7 @@ def write_rows(path, rows):
     write_table(path, table_format(path), schema, iter([table]))
     about = {
         "columns": [column.described() for column in columns],
-        "model": {"label_groups": [vars(group) for group in GROUPS]},
+        "model": {"label_groups": [vars(group) for group in GROUPS], "neutral_logits": NEUTRAL_LOGITS},
     }
     sidecar_path(path).write_text(json.dumps(about))
     return path

@@ -83,7 +83,7 @@ def test_action_units_asked_for_keep_their_numbers_and_words_are_uncalibrated(ch
     folder = shutil.copytree(checkpoint, tmp_path / "calibrated")
     config = json.loads((folder / "config.json").read_text())
     units = config["label_sets"][0]
-    units |= {"temperatures": [1.5, 0.7], "calibration_biases": [0.3, -0.6]}
+    units |= {"temperatures": [1.5, 0.7], "calibration_biases": [0.3, -0.6], "neutral_logits": [-4.0, None]}
     (folder / "config.json").write_text(json.dumps(config))
     weights = load_file(folder / "model.safetensors")
     weights["label_head.biases"][:2] = torch.tensor([0.4, -0.9])
@@ -95,6 +95,7 @@ def test_action_units_asked_for_keep_their_numbers_and_words_are_uncalibrated(ch
     np.testing.assert_allclose(found[:, [3, 0]], own.probabilities(crops)[:, :2], atol=1e-6)
     (told,) = asked.model.config.label_sets
     assert told["temperatures"] == [0.7, 1, 1, 1.5] and told["calibration_biases"] == [-0.6, 0, 0, 0.3]
+    assert own.neutral_logits == asked.neutral_logits == {"AU12": -4.0}
     # With other words an action unit is what these words are.
     (told,) = load_classifier(folder, {"AU12": "big smile"}).model.config.label_sets
     assert told["thresholds"] == [0.5] and told["temperatures"] == [1]

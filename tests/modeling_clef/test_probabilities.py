@@ -60,6 +60,8 @@ BAD = [
     ({"temperatures": [1.0, math.nan]}, "expected numbers more than 0"),
     ({"calibration_biases": [1.0, math.inf]}, "expected finite"),
     ({"calibration_biases": [1.0, 2.0, 3.0]}, "3 calibration_biases for 2"),
+    ({"neutral_logits": [None, math.inf]}, "expected finite numbers or None"),
+    ({"neutral_logits": [-3.0]}, "1 neutral_logits for 2"),
 ]
 
 

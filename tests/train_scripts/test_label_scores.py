@@ -59,6 +59,19 @@ def test_thresholds_are_those_of_the_calibrated_probabilities(fitted):
     np.testing.assert_array_equal(sigmoid(logits[:, :2] * scale + bias) >= fitted[0]["thresholds"], plain)
 
 
+def test_the_neutral_level_is_the_mean_calibrated_logit_of_frames_without_any_label(fitted):
+    logits, labels = frames(0)
+    scale, bias = 1 / np.array(fitted[0]["temperatures"]), np.array(fitted[0]["calibration_biases"])
+    still = [row[:2] * scale + bias for row, known in zip(logits, labels, strict=True) if (known[:2] == 0).all()]
+    assert len(still) > 500
+    np.testing.assert_allclose(fitted[0]["neutral_logits"], np.mean(still, axis=0), rtol=1e-5)
+    assert fitted[1].get("neutral_logits") is None  # classes exclude each other: there is no frame without any
+    labels[:, 1] = np.nan
+    kept = [fitted[0] | {"neutral_logits": [-1.0, -2.0]}, fitted[1]]
+    fit_label_sets(kept, logits, labels)
+    assert kept[0]["neutral_logits"] == [-1.0, -2.0]
+
+
 def test_scores_at_half_and_rankings_do_not_depend_on_the_calibration(fitted):
     logits, labels = frames(1)
     with_fit = score_label_sets(fitted, logits, labels, fitted=True)
