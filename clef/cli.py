@@ -16,6 +16,7 @@ COMMANDS = {
     "baseline": "action units of such a table, judged against the same person's neutral face",
     "demo": "pictures, videos and the webcam in a browser, on this machine alone",
     "explain": "where the checkpoint looked for a label, drawn over the faces of a picture",
+    "export": "a checkpoint as an ONNX file, which runs without torch",
     "finetune": "a checkpoint learns from your own pictures and labels, and is measured",
     "push": "a run folder to the Hub, checked before and after",
     "push-corpus": "a drawn corpus to the Hub",

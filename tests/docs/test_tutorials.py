@@ -149,6 +149,8 @@ def test_every_tutorial_has_a_test():
 
 
 def test_use(place, photographs, sentence_encoder):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
     photos, yunet = photographs
     folder = place("use")
     shutil.copy(photos[1], folder / "photo.jpg")
@@ -156,6 +158,8 @@ def test_use(place, photographs, sentence_encoder):
     save_as_published(folder / "org" / "clef")
     said = Tutorial("use", folder, CLEF_YUNET=str(yunet)).run()
     assert re.search(r"^AU\d+ [a-z ]+: [01]\.\d\d", said, re.MULTILINE) and "a big smile:" in said
+    assert re.search(r"^AU\d+: [01]\.\d\d, present from 0\.\d\d$", said, re.MULTILINE)
+    assert re.search(r"^expression [a-z]+$", said, re.MULTILINE)
     size = json.loads((ROOT / "checkpoints" / "clef-small" / "preprocessor_config.json").read_text())["size"]
     assert Image.open(folder / "crop.png").size == (size["width"], size["height"])
 
