@@ -193,7 +193,7 @@ def load_checkpoint(
             f"{accelerator.num_processes}. Launch the same number, or start anew in another output folder."
         )
     inner = accelerator.unwrap_model(model)
-    known = _training_tensors(inner)
+    known = training_tensors(inner)
     weights = load_file(checkpoint / "model.safetensors")
     if set(weights) != set(known):
         raise ValueError(
@@ -244,7 +244,7 @@ def training_state(model) -> dict[str, torch.Tensor]:
 
     Of a sharded model, every process has to call this.
     """
-    return full_tensors(_training_tensors(model))
+    return full_tensors(training_tensors(model))
 
 
 def save_finished(folder: Path, *parts, keep: Sequence[str] = ()) -> None:
@@ -320,7 +320,8 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _training_tensors(model) -> dict[str, torch.Tensor]:
+def training_tensors(model) -> dict[str, torch.Tensor]:
+    """The model's own tensors that train, and buffers."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 

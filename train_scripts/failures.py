@@ -17,9 +17,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
+from torch.distributed.tensor import DTensor
 
 # What writing a file may raise: safetensors wraps the system's error in its own.
 WRITE_ERRORS = (OSError, SafetensorError)
+
+STEADIER = (
+    "A lower learning_rate, a longer warmup or mixed_precision bf16 instead of fp16 usually helps, in a run that "
+    "starts anew"
+)
 
 
 class StopRequest:
@@ -146,9 +152,26 @@ class StepGuard:
         if self.in_a_row >= self.limit:
             raise FloatingPointError(
                 f"the loss or its gradient was not finite in {self.in_a_row} steps in a row, the last of them step "
-                f"{step} with loss {', '.join(losses)} and gradient norm {norm} on the rows {shortened(rows)}. A lower "
-                "learning_rate, a longer warmup or mixed_precision bf16 instead of fp16 usually helps, in a run that "
-                "starts anew; max_skipped_steps says how many are borne. Earlier checkpoints are kept."
+                f"{step} with loss {', '.join(losses)} and gradient norm {norm} on the rows {shortened(rows)}. "
+                f"{STEADIER}; max_skipped_steps says how many are borne. Earlier checkpoints are kept."
+            )
+
+    @torch.no_grad()
+    def refuse_broken(self, step: int, weights: dict[str, torch.Tensor]) -> None:
+        """Before weights are saved: a step that was itself finite may have left them so that no later one is. Called
+        by every process.
+
+        Raises:
+            FloatingPointError: some are not finite, on any process.
+        """
+        own = {name: t.to_local() if isinstance(t, DTensor) else t for name, t in weights.items()}
+        broken = [name for name, tensor in own.items() if not tensor.isfinite().all()]
+        if broken := list(dict.fromkeys(gather_object(broken))):
+            kept = sorted(self.path.parent.glob("checkpoints/step_????????"))
+            last = f"the newest checkpoint of before, {kept[-1]}, stays" if kept else "there is no earlier checkpoint"
+            raise FloatingPointError(
+                f"{len(broken)} of the model's tensors are not finite after step {step}, {broken[0]} among them: they "
+                f"are not saved, and {last}. {STEADIER} in another output folder."
             )
 
 

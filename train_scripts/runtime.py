@@ -21,6 +21,7 @@ from train_scripts.checkpoints import (
     load_checkpoint,
     restore_random_state,
     save_checkpoint,
+    training_tensors,
 )
 from train_scripts.ema import WeightAverage
 from train_scripts.failures import (
@@ -153,7 +154,8 @@ def train(
         "corrupt_images"}`; the last says how many draws fell on which row's undecodable image.
 
     Raises:
-        FloatingPointError: too many steps in a row were skipped. MemoryError: with the options that help.
+        FloatingPointError: too many steps in a row were skipped, or weights to be saved are not finite.
+        MemoryError: with the options that help.
         SystemExit: 143, the status of a process ended by SIGTERM.
     """
     with explained_out_of_memory(options), StopRequest() as stop:
@@ -236,10 +238,14 @@ def _train(accelerator, model, make_batches, total_steps, options, losses_of, on
             shown = {k.removesuffix("_loss"): f"{v:.3f}" for k, v in line.items() if k.endswith("loss")}
             bar.set_postfix(shown | {"images/s": f"{speed:.0f}"})
         bar.update()
+        due = options.checkpoint_steps and step % options.checkpoint_steps == 0
+        if due or stopping or step == total_steps:
+            guard.refuse_broken(step, training_tensors(accelerator.unwrap_model(model)))
+            if average:
+                guard.refuse_broken(step, average.averages)
         if on_step is not None:
             on_step(step, line, averaged)
             model.train()
-        due = options.checkpoint_steps and step % options.checkpoint_steps == 0
         if due or stopping:
             draws = corrupt.of_all_processes()
             # DeepSpeed's state is no safetensors.

@@ -113,6 +113,35 @@ def test_the_run_stops_after_so_many_in_a_row_and_not_before(flags, tmp_path, mo
     assert [line["step"] for line in json_lines(tmp_path / "skipped_steps.jsonl")] == [2, 3, 5, 6, 8, 9, 10]
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_weights_that_broke_in_the_last_steps_never_take_the_place_of_good_ones(
+    flags, tmp_path, monkeypatch, stage, decay
+):
+    plain, steps = torch.optim.AdamW.step, []
+
+    def breaking(self, *arguments, **keywords):
+        plain(self, *arguments, **keywords)
+        steps.append(1)
+        if len(steps) == 3:
+            self.param_groups[0]["params"][0].data.flatten()[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    module, options = {"pretrain": (pretrain, PretrainingOptions), "finetune": (finetune, FinetuningOptions)}[stage]
+    argv = [*map(str, flags), "--output", str(tmp_path), "--max_steps", "4", "--checkpoint_steps", "2"]
+    with pytest.raises(FloatingPointError, match="not finite after step 4, .*step_00000002, stays.*learning_rate"):
+        module.main(parse_options(options, [*argv, "--ema_decay", str(decay)]))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000002"]
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_broken_averages_are_refused_and_so_is_a_first_checkpoint(tmp_path):
+    guard = StepGuard(Accelerator(cpu=True), nn.Linear(1, 1), tmp_path, 0, limit=9)
+    guard.refuse_broken(1, {"weight": torch.ones(2), "count": torch.tensor(3)})
+    with pytest.raises(FloatingPointError, match="1 of the model's tensors .* weight among .*no earlier checkpoint"):
+        guard.refuse_broken(1, {"weight": torch.tensor([1.0, float("nan")]), "count": torch.tensor(3)})
+
+
 def test_skipped_steps_in_stage_1_too(flags, tmp_path, monkeypatch):
     poison(monkeypatch, 1, collator=data.PretrainingCollator)
     argv = [*map(str, flags), "--max_steps", "3", "--output", str(tmp_path)]
