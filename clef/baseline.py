@@ -14,13 +14,15 @@ from clef.cli import (
     counted,
     fail,
     problem_with_file,
+    problem_with_folder,
     seconds,
     table_path,
 )
+from clef.extras import add_summary, make
 
 DESCRIPTION = """Judges the action units of a table of `clef analyze` against the same person's neutral face, as some
-people's faces look moved at rest. Say in which seconds of each video everybody is neutral, or list which source shows
-whom, and who is neutral in which. Expressions stay as they are, and so do people without a neutral frame."""
+faces look moved at rest. Say in which seconds of each video everybody is neutral, or list which source shows whom, and
+who is neutral in which. Expressions stay as they are, and so do people without a neutral frame."""
 
 EPILOG = f"""PEOPLE is a CSV file with the columns source (as in the table), subject and neutral (1 or 0); if wanted,
 track_id (which face of a source that shows several), from_s and to_s (the neutral part of a video, in seconds).
@@ -61,7 +63,10 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="table: .parquet, .csv, .jsonl or .ndjson",
     )
-    parser.add_argument("--overwrite", action="store_true", help="throw away an output that exists")
+    parser.add_argument("--overwrite", action="store_true", help="throw away outputs that exist")
+    extras = parser.add_argument_group("what is made of the new table besides")
+    extras.add_argument("--plot", type=Path, metavar="FOLDER", help="draw a timeline of each face of each video")
+    add_summary(extras)
     return parser
 
 
@@ -71,10 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         from analysis.people import NeutralStretch, read_people
     except ImportError as error:
         return fail("baseline", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
-    if problem := problem_with_file(arguments.output):
+    if problem := _problem_with_outputs(arguments):
         return fail("baseline", problem)
-    if arguments.output.exists() and not arguments.overwrite:
-        return fail("baseline", f"{str(arguments.output)!r} exists; throw it away with --overwrite, or choose another.")
     try:
         people = read_people(arguments.people) if arguments.people else NeutralStretch(*arguments.neutral)
         outcome = judge_against_neutral(arguments.table, arguments.output, people, overwrite=True)
@@ -95,7 +98,25 @@ def run(arguments: argparse.Namespace) -> int:
         f"{counted(outcome.rows, 'row')} in {arguments.output}",
         file=sys.stderr,
     )
-    return FINE
+    made = argparse.Namespace(output=arguments.output, summary=arguments.summary, plot=arguments.plot, overlay=None)
+    return make(made, [], "baseline")
+
+
+def _problem_with_outputs(arguments: argparse.Namespace) -> str | None:
+    files = [path for path in (arguments.output, arguments.summary) if path is not None]
+    if len({path.resolve() for path in (arguments.table, *files)}) < 1 + len(files):
+        return "the table, the new table and the summary need different names."
+    for path in files:
+        if problem := problem_with_file(path):
+            return problem
+        if path.exists() and not arguments.overwrite:
+            return f"{str(path)!r} exists; throw it away with --overwrite, or choose another name."
+    if arguments.plot is not None:
+        if problem := problem_with_folder(arguments.plot):
+            return problem
+        if not arguments.overwrite and arguments.plot.is_dir() and any(arguments.plot.glob("*-track*.png")):
+            return f"{str(arguments.plot)!r} holds timelines; draw them anew with --overwrite, or name another folder."
+    return None
 
 
 def _stretch(text: str) -> tuple[float, float]:

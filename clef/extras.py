@@ -1,4 +1,4 @@
-"""What `clef analyze` makes of a table when it is done: overlays, timelines, a summary."""
+"""What `clef analyze` and `clef baseline` make of a table when it is done: overlays, timelines, a summary."""
 
 import argparse
 import errno
@@ -24,7 +24,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="draw a timeline of each face of each video into this folder, which must not lie in an input folder",
     )
-    extras.add_argument(
+    add_summary(extras)
+
+
+def add_summary(parser) -> None:
+    parser.add_argument(
         "--summary",
         type=table_path,
         metavar="FILE",
@@ -91,7 +95,7 @@ def _made_before(arguments: argparse.Namespace, sources: list) -> Path | None:
     return None
 
 
-def make(arguments: argparse.Namespace, sources: list) -> int:
+def make(arguments: argparse.Namespace, sources: list, command: str = "analyze") -> int:
     """Makes what was asked for of the finished table. Returns an exit code."""
     from analysis.overlay import draw_overlays
     from analysis.summary import write_summary
@@ -113,8 +117,8 @@ def make(arguments: argparse.Namespace, sources: list) -> int:
             notes += f", none of {counted(len(made.without_rows), 'input')} without rows" if made.without_rows else ""
             print(f"{counted(len(made.files), 'overlay')} in {arguments.overlay}{notes}", file=sys.stderr)
     except (ValueError, ImportError) as error:
-        return fail("analyze", f"the table is written; what was to be made of it is not: {error}", WRONG_USAGE)
+        return fail(command, f"the table is written; what was to be made of it is not: {error}", WRONG_USAGE)
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        return fail("analyze", f"the table is written; what was to be made of it is not: {reason}", NOT_WRITTEN)
+        return fail(command, f"the table is written; what was to be made of it is not: {reason}", NOT_WRITTEN)
     return FINE

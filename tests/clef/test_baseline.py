@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
+pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 from analysis.baseline import against_neutral, logit
 from analysis.model import SHIPPED_CHECKPOINT, LabelGroup
@@ -37,9 +38,13 @@ def baseline(*arguments):
 
 
 def test_it_says_how_many_were_judged(table, tmp_path, capsys):
-    judged = tmp_path / "new" / "judged.parquet"
-    assert baseline(table, "--neutral", "0-0:01", "--output", judged) == FINE
+    judged, summary, plots = tmp_path / "new" / "judged.parquet", tmp_path / "summary.csv", tmp_path / "plots"
+    made = ("--summary", summary, "--plot", plots)
+    assert baseline(table, "--neutral", "0-0:01", "--output", judged, *made) == FINE
     assert "30 faces of 2 people judged anew; 30 rows in" in capsys.readouterr().err
+    assert summary.is_file() and len(list(plots.glob("talk-track*.png"))) == 2
+    for option in (("--summary", summary), ("--plot", plots), ("--summary", tmp_path / "b.csv")):
+        assert baseline(table, "--neutral", "0-1", "--output", tmp_path / "b.csv", *option) == WRONG_USAGE
     assert pq.read_table(judged)["baseline_frames"].to_pylist() == [5] * 30
     assert baseline(table, "--neutral", "0-1", "--output", judged) == WRONG_USAGE
     assert "--overwrite" in capsys.readouterr().err
