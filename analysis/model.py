@@ -127,6 +127,7 @@ def load_classifier(
     device: str | None = None,
     backend: str = "torch",
     mirror: bool = False,
+    thresholds: Mapping[str, float] | None = None,
 ) -> FaceClassifier:
     """A checkpoint, ready to use.
 
@@ -140,11 +141,13 @@ def load_classifier(
         device: default: the GPU if there is one; with backend "onnx" the processor.
         backend: "torch", or "onnx": ONNX Runtime, quicker on a processor after some seconds of preparation.
         mirror: average each face with its mirror image; somewhat better, and the model takes twice as long.
+        thresholds: label → probability from which it counts as present, instead of the one that was fitted.
 
     Raises:
         FileNotFoundError: no such checkpoint, or its text tower is needed and not there.
         ValueError: no CLEF checkpoint, one without labels, crops that this version cannot cut, labels that are empty or
-            repeated, an unknown device or backend, backend "onnx" on another device than the processor.
+            repeated, an unknown device or backend, backend "onnx" on another device than the processor, a threshold of
+            no label, of one whose set decides by the most probable, or not between 0 and 1.
         ImportError: what a backend needs is not installed.
     """
     folder = Path(checkpoint) if checkpoint is not None else SHIPPED_CHECKPOINT
@@ -175,6 +178,7 @@ def load_classifier(
         _keep_what_was_fitted(model, trained, biases)
     if not model.config.label_sets:
         raise ValueError(f"{name!r} has no labels of its own; give some (--labels).")
+    _set_thresholds(model.config, thresholds or {})
     model.freeze_labels()  # texts are encoded once, and their tower takes memory no longer
     return FaceClassifier(name, model.to(place), processor.image_processor, recipe, texts, backend, mirror)
 
@@ -188,6 +192,23 @@ def _tell_of_alike_folder(name: str) -> None:
     if alike or Path(parent).is_dir():
         there = f"is {alike[0]!r} meant?" if alike else f"{parent!r} holds none of that name."
         logger.warning(f"{name!r} is no folder here: {there} Looking for it on the Hub.")
+
+
+def _set_thresholds(config, thresholds: Mapping[str, float]) -> None:
+    for given, threshold in thresholds.items():
+        label = action_unit_label(given) or given
+        found = next((one for one in config.label_sets if label in one["labels"]), None)
+        if found is None:
+            known = [name for one in config.label_sets for name in one["labels"]]
+            raise ValueError(f"got a threshold of {given!r}, which is no label here; these are {', '.join(known)}.")
+        if found["problem_type"].startswith("single"):
+            raise ValueError(
+                f"got a threshold of {given!r}, but the labels of {found['name']!r} exclude each other: the most "
+                "probable one is chosen."
+            )
+        if not 0 < threshold < 1:
+            raise ValueError(f"got the threshold {threshold:g} of {given!r}; expected a probability between 0 and 1.")
+        found["thresholds"][found["labels"].index(label)] = float(threshold)
 
 
 def _keep_what_was_fitted(model, trained: list[dict], biases: torch.Tensor) -> None:

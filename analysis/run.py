@@ -135,6 +135,7 @@ def analyze(
     device: str | None = None,
     backend: str = "torch",
     mirror: bool = False,
+    thresholds: Mapping[str, float] | None = None,
     batch_size: int = 16,
     threads: int | None = None,
 ) -> Analysis:
@@ -164,6 +165,7 @@ def analyze(
         backend: "torch", or "onnx": ONNX Runtime runs the model (see `analysis.model.load_classifier`), and YuNet.
         mirror: average each face's scores with those of its mirror image; somewhat better, and the model takes twice
             as long.
+        thresholds: label → probability from which it counts as present, instead of the one that was fitted.
         batch_size: a batch is encoded as soon as it holds so many faces.
         threads: how many look for faces, and run the model where there is no GPU; default: one a processor core.
 
@@ -183,7 +185,7 @@ def analyze(
     make_detector, about_detector = _detector_maker(detector, detection_size, backend)
     if not isinstance(detector, str):
         threads = 1
-    classifier = load_classifier(model, labels, device, backend, mirror)
+    classifier = load_classifier(model, labels, device, backend, mirror, thresholds)
     return Analysis(
         find_sources(inputs),
         classifier,

@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   clef analyze interview.mp4 --output interview.parquet
   clef analyze recordings/ "extra/*.mov" list.txt --output all.csv --every 5
   clef analyze photo.jpg --output photo.jsonl --labels AU12 "smirk=a smirk on one side of the mouth"
+  clef analyze photo.jpg --output photo.csv --threshold AU12=0.3 AU6=0.25
   clef analyze talk.mp4 --output talk.parquet --overlay talk-drawn.mp4 --plot talk/ --summary talk-summary.csv
   clef analyze recordings/ --output all.csv --resume        goes on where it was killed, and adds what is new
 
@@ -86,6 +87,16 @@ def make_parser() -> argparse.ArgumentParser:
         help="your own labels instead of the checkpoint's, written after the inputs: known ones (AU12), any words, or "
         "NAME=WORDS. Trained action units give the numbers that they give without this; all else is uncalibrated, "
         "judged by itself (expressions, too) and present from a probability of .5",
+    )
+    model.add_argument(
+        "--threshold",
+        dest="thresholds",
+        nargs="+",
+        type=_threshold,
+        default=[],
+        metavar="LABEL=P",
+        help="probability from which a label counts as present, written after the inputs (AU12=0.3); of the others the "
+        "one that was fitted on rendered people",
     )
     model.add_argument(
         "--detector", default="auto", metavar="NAME", help="auto, yunet, haar, or a YuNet model file (default: auto)"
@@ -147,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             backend=arguments.backend,
             mirror=arguments.mirror,
+            thresholds=dict(arguments.thresholds),
             batch_size=arguments.batch_size,
             threads=arguments.threads,
         )
@@ -204,6 +216,14 @@ def _summary(outcome, output: Path) -> str:
         f"{', '.join(counts)}: {counted(outcome.frames, 'frame')}, {outcome.frames_with_face} with a face, "
         f"{counted(outcome.faces, 'face')}{rate}; {table}"
     )
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    label, _, number = text.rpartition("=")
+    try:
+        return label.strip(), float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no threshold; expected LABEL=P, such as AU12=0.3") from None
 
 
 def _at_least_one(text: str) -> int:

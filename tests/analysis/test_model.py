@@ -101,6 +101,19 @@ def test_action_units_asked_for_keep_their_numbers_and_words_are_uncalibrated(ch
     assert told["thresholds"] == [0.5] and told["temperatures"] == [1]
 
 
+def test_thresholds_of_ones_own(checkpoint):
+    found = load_classifier(checkpoint, thresholds={"au04": 0.2})
+    assert found.groups[0].labels == ("AU12", "AU4") and found.groups[0].thresholds == (0.433, 0.2)
+    assert load_classifier(checkpoint, ["a grin"], thresholds={"a grin": 0.1}).groups[0].thresholds == (0.1,)
+    for thresholds, message in (
+        ({"AU6": 0.2}, "'AU6', which is no label here; these are AU12, AU4, neutral, happiness"),
+        ({"happiness": 0.2}, "'expression' exclude each other"),
+        ({"AU4": 1.0}, "expected a probability between 0 and 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_classifier(checkpoint, thresholds=thresholds)
+
+
 def test_labels_are_known_ones_or_words():
     assert list(read_labels(["AU01", "au06", "AU 12"])) == ["AU1", "AU6", "AU12"]  # as OpenFace writes them
     assert read_labels(["au 12", "a grin", "AU16=lower lip depressor", "x = a = b", "happiness"]) == {

@@ -77,6 +77,7 @@ def test_help_is_quick_to_come_as_it_imports_nothing_heavy():
         ["analyze", "a.png", "-o", "t.csv", "--from", "soon"],
         ["analyze", "a.png", "-o", "t.csv", "--resume", "--overwrite"],
         ["analyze", "a.png", "-o", "t.csv", "--magic"],
+        ["analyze", "a.png", "-o", "t.csv", "--threshold", "AU12"],
     ],
 )
 def test_wrong_usage(arguments, capsys):
@@ -97,6 +98,7 @@ def test_options_that_do_not_fit(grey, tmp_path, capsys):
         ["--from", "5", "--to", "5"],
         ["--labels", "smile", "smile"],
         ["--device", "nowhere"],
+        ["--threshold", "AU99=0.3"],
     ):
         assert analyze(grey, "-o", tmp_path / "t.csv", *options) == WRONG_USAGE
         assert capsys.readouterr().err.startswith("clef analyze: ") and not (tmp_path / "t.csv").exists()
