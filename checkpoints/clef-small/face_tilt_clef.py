@@ -6,8 +6,8 @@ they stood upright: on 54 photographs turned about, the points were off by .03 e
 are cut out, turned by eighths of a circle and looked at again; a turn whose score is clearly better is right. Of faces
 that lie on their side it misses many. Most of those leave a low score, and are turned, too; and without a sure one the
 picture is also looked at lying on either side. Of 240 photographs pasted beside another one, lying on their side, 194
-were found without the low scores and 238 with them; in 420 pictures of one upright face, as it
-was, enlarged, dark or blurred, nothing changed, nor in 105 of parts of faces put together anew.
+were found without the low scores and 238 with them; in 420 pictures of one upright face, as it was, enlarged, dark or
+blurred, nothing changed, nor in 105 of parts of faces put together anew.
 
 Then the points of those photographs are off by .03 to .1 whichever way they lie. Of 12 rendered people whom nothing was
 set on, turned by up to 30 degrees to the side, sharp, small, blurred or dark, 1,344 pictures tilted by multiples of 45
@@ -31,6 +31,7 @@ PATCH, EXACT = 96, 160  # pixels of the square that is looked at for the turn, a
 AROUND = 1.6  # its side, in longer sides of the face's box
 MOST = 20  # faces of a picture that are looked at again, the largest: of crowds it would take seconds
 FAINT, MOST_FAINT = 0.1, 4  # lowest score of places that may be tilted faces, and of how many the best are looked at
+OVERLAP = 0.2  # of a faint one and a face: hair and ears beside a face may look like another one
 SURE_OF_FAINT = 0.9  # score of such a one when turned: whole faces reached .905 to .943, parts of faces .89
 LYING = 256  # pixels of the longer side of a picture without a face, in which lying ones are looked for
 SURE = 0.85  # score of a face that is found there
@@ -67,7 +68,7 @@ def find_tilted(picture: np.ndarray, rows: np.ndarray, look: Look, faint: np.nda
 
 def _find_faint(picture: np.ndarray, faint: np.ndarray, found: list[np.ndarray], look: Look) -> list[np.ndarray]:
     """Rows of tilted faces among the `faint` ones that lie beside those `found`."""
-    beside = [row for row in faint if not any(_covers(row, other) or _covers(other, row) for other in found)]
+    beside = [row for row in faint if not any(_overlap(row, other) > OVERLAP for other in found)]
     more: list[np.ndarray] = []
     for row in sorted(beside, key=lambda row: -row[14])[:MOST_FAINT]:
         turned = _turned(picture, row, look)
@@ -151,6 +152,13 @@ def _covers(face: np.ndarray, other: np.ndarray) -> bool:
     """Whether the middle of the other's box lies in the face's."""
     middle = other[:2] + other[2:4] / 2 - face[:2]
     return bool((middle > 0).all() and (middle < face[2:4]).all())
+
+
+def _overlap(face: np.ndarray, other: np.ndarray) -> float:
+    """What two boxes share, of the smaller one."""
+    low, high = np.maximum(face[:2], other[:2]), np.minimum(face[:2] + face[2:4], other[:2] + other[2:4])
+    smaller = min(face[2] * face[3], other[2] * other[3])
+    return float(np.prod(np.maximum(high - low, 0)) / max(smaller, 1e-9))
 
 
 def _is_same(face: np.ndarray, other: np.ndarray) -> bool:
