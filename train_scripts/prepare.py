@@ -4,6 +4,8 @@ python train_scripts/prepare.py bp4d --root BP4D --output corpora/bp4d --size 22
 python train_scripts/prepare.py disfa --root DISFA --output corpora/disfa --corpus_options '{"camera": "left"}'
 python train_scripts/prepare.py --check MY_CROPS       # do crops made elsewhere agree with the recipe?
 
+docs/data_sets.md shows how the files of each set have to lie, and which options it takes.
+
 `load_corpus(NAME, root=OUTPUT)` reads what it writes. Every face of the official files becomes a row; where no face is
 found, or the picture cannot be read, the row stays with `face_found` false and a place-holder, so that an evaluation
 can count it. A run that was killed, or ran out of disk space, goes on when it is started again. Pictures that could not

@@ -117,5 +117,5 @@ def _official_split(corpus: Dataset, split: str) -> Dataset:
         f"{name} has no official split {split!r}"
         + (f", only {', '.join(map(repr, official))}" if official else "")
         + f"; choose people by a protocol{f' such as {usual!r}' if usual else ''} or 'kfold_5': "
-        + "load_corpus(…, protocol=…, fold=…)"
+        + 'load_corpus(…, protocol=…, fold=…), of the scripts --corpus_options \'{"protocol": …, "fold": …}\''
     )

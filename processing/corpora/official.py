@@ -123,5 +123,5 @@ def wrong_root(name: str, root: Path, expected: list[str]) -> FileNotFoundError:
         found = "it holds " + (", ".join(names[:12]) + (" …" if len(names) > 12 else "") if names else "nothing")
     return FileNotFoundError(
         f"{str(root)!r} is not the root of {name}: looked for {', '.join(expected)}, but {found}. "
-        "Give the folder in which the official archives were unpacked."
+        "Give the folder that holds these; docs/data_sets.md shows how the files of each set have to lie."
     )

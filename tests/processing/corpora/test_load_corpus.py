@@ -137,7 +137,7 @@ def test_what_cannot_be_meant_is_refused(root, tmp_path):
 @pytest.mark.parametrize("name", ["bp4d", "bp4d_plus", "disfa", "raf_db", "affectnet", "ferplus", "image_folder"])
 def test_every_data_set_says_what_it_misses_in_a_wrong_root(name, tmp_path):
     (tmp_path / "holiday.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match="looked for .*holiday.txt"):
+    with pytest.raises(FileNotFoundError, match="looked for .*holiday.txt.* docs/data_sets.md"):
         load_corpus(name, root=str(tmp_path))
     with pytest.raises(FileNotFoundError, match="it is a file, not a folder"):
         load_corpus(name, root=str(tmp_path / "holiday.txt"))
