@@ -10,6 +10,7 @@ from PIL import Image
 from processing.corpora.prepared import load_prepared, read_prepared_metadata
 from processing.face_alignment_clef import EYES_NOSE_1, CropRecipe, FaceDetector, crop_matrix
 from processing.image_reading_clef import DECODING_ERRORS, to_rgb_image
+from processing.wording import counted
 from train_scripts.face_crops import GREY
 from train_scripts.photo_set import PICTURES
 
@@ -88,8 +89,8 @@ class CropDifference:
         """For the terminal."""
         numbers = self.as_dict()
         lines = [
-            f"{numbers['crops']} crops: {numbers['measured']} measured, {numbers['without_face']} without a face that "
-            f"the detector finds, {numbers['unreadable']} unreadable, {numbers['not_square']} not square"
+            f"{counted(numbers['crops'], 'crop')}: {numbers['measured']} measured, {numbers['without_face']} without a "
+            f"face that the detector finds, {numbers['unreadable']} unreadable, {numbers['not_square']} not square"
         ]
         if numbers["measured"]:
             lines += [

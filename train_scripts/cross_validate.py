@@ -33,6 +33,7 @@ import yaml
 
 from processing.corpora import load_corpus
 from processing.corpora.folds import assign_splits, fold_numbers, fold_report, report_lines
+from processing.wording import counted
 from train_scripts.epoch_scores import NOT_SELECTED, SELECTED_ON_VALIDATION, read_epochs
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.jobs import Job, run_jobs
@@ -194,7 +195,10 @@ def who_is_where(options: CrossValidationOptions, numbers: list[int]) -> tuple[d
             name: {"people": len(np.unique(subjects[assigned == name])), "frames": int((assigned == name).sum())}
             for name in ("train", "validation", "test")
         }
-        counts = ", ".join(f"{n['frames']} frames of {n['people']} people {name}" for name, n in split.items())
+        counts = ", ".join(
+            f"{counted(n['frames'], 'frame')} of {counted(n['people'], 'person', 'people')} {name}"
+            for name, n in split.items()
+        )
         print(f"{options.protocol}, fold {fold}: {counts}")
         splits.append(split)
     return people, splits

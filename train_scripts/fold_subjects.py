@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from processing.wording import counted
 from train_scripts.predictions import Predictions
 
 
@@ -27,18 +28,18 @@ def check_folds(folds: list[Predictions]) -> None:
             raise ValueError(f"fold {number} has no test frames; its splits are {sorted(set(fold.splits.tolist()))}.")
         _refuse(
             tested & _names(fold.split("validation")),
-            f"are both test and validation subjects of fold {number}: thresholds were fitted on people who are scored.",
+            f"in both test and validation part of fold {number}: thresholds were fitted on people who are scored.",
         )
         twice = tested & tested_in.keys()
         first = tested_in[min(twice)] if twice else None
-        _refuse(twice, f"are tested in fold {number} and before, in fold {first}: give each fold once.")
+        _refuse(twice, f"tested in fold {number} and before, in fold {first}: give each fold once.")
         tested_in |= dict.fromkeys(tested, number)
 
 
 def _refuse(subjects: set[str], problem: str) -> None:
     if subjects:
         shown = ", ".join(sorted(subjects)[:5]) + (", …" if len(subjects) > 5 else "")
-        raise ValueError(f"{len(subjects)} subjects ({shown}) {problem}")
+        raise ValueError(f"{counted(len(subjects), 'subject')} ({shown}) {problem}")
 
 
 def _names(predictions: Predictions) -> set[str]:

@@ -27,7 +27,7 @@ from train_scripts.crop_check import check_crops, read_crops
 from train_scripts.label_texts import LabelTexts, described
 from train_scripts.labels import label_matrix, problem_type
 from train_scripts.own_labels import choose_labels, columns_to_learn
-from train_scripts.prepare import BegunDifferently, PrepareOptions, prepare, report_lines
+from train_scripts.prepare import BegunDifferently, PrepareOptions, crop_lines, prepare
 from train_scripts.unpack_dataset import unpack_dataset
 
 FOLDS = 5  # one of them is tested
@@ -228,7 +228,7 @@ def _make_crops(source: str, work: Path, size: int, detector: str, texts, num_pr
         print(f"{options.output} holds crops of other pictures, labels or settings: they are made anew")
         shutil.rmtree(options.output)
         metadata = prepare(options)
-    print("\n".join(report_lines(metadata, options.output)[:4]))  # prepare has printed the rest
+    print("\n".join(crop_lines(metadata, options.output)))  # prepare has printed the rest
     lost = metadata["counts"]["crops"][NO_FACE] + metadata["counts"]["crops"][UNREADABLE]
     rows = sum(metadata["counts"]["rows"].values())
     if lost == rows:

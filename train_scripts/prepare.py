@@ -49,6 +49,7 @@ from processing.corpora.prepared import (
 from processing.corpora.shards import Shard, missing_shards, write_shards
 from processing.corpora.splits import available_cores
 from processing.face_alignment_clef import EYES_NOSE_1, FaceDetector, HaarDetector, YuNetDetector
+from processing.wording import counted
 from train_scripts.crop_check import check_crops, read_crops
 from train_scripts.face_crops import FaceCropper, plan_tasks, read_pictures, source_name
 from train_scripts.options import CorpusOptions, option, run_script
@@ -149,20 +150,29 @@ def prepare(options: PrepareOptions, make_detector: Callable[[], FaceDetector] |
 
 def report_lines(metadata: dict, folder: str) -> list[str]:
     """What came of it, for the terminal."""
-    counts = metadata["counts"]
-    rows = ", ".join(f"{name} {count}" for name, count in counts["rows"].items())
-    faces = {name: counts["crops"][name] for name in CROP_ORIGINS if name not in (NO_FACE, UNREADABLE)}
-    lines = [
-        f"{metadata['corpus']}: {sum(counts['rows'].values())} rows in {folder} ({rows})",
-        f"  {sum(faces.values())} faces ({', '.join(f'{name} {n}' for name, n in faces.items() if n) or 'none'})",
-        f"  {counts['crops'][NO_FACE]} without a face that was found, {counts['crops'][UNREADABLE]} unreadable: "
-        f"see {WITHOUT_FACE_FILE}",
-        f"  {counts['several_faces']} pictures with several faces: the one nearest the set's box, else the largest",
-    ]
+    lines = crop_lines(metadata, folder)
     left_out = metadata["reading_report"]
     if left_out:
         lines.append("not used of the official files, or worth knowing:")
         lines += [f"  {entry['count']} × {reason}" for reason, entry in left_out.items()]
+    return lines
+
+
+def crop_lines(metadata: dict, folder: str) -> list[str]:
+    """Rows and crops alone."""
+    counts = metadata["counts"]
+    rows = ", ".join(f"{name} {count}" for name, count in counts["rows"].items())
+    faces = {name: counts["crops"][name] for name in CROP_ORIGINS if name not in (NO_FACE, UNREADABLE)}
+    origins = ", ".join(f"{name} {count}" for name, count in faces.items() if count)
+    lines = [
+        f"{metadata['corpus']}: {counted(sum(counts['rows'].values()), 'row')} in {folder} ({rows})",
+        f"  {counted(sum(faces.values()), 'face')}{f' ({origins})' if origins else ''}",
+        f"  {counts['crops'][NO_FACE]} without a face that was found, {counts['crops'][UNREADABLE]} unreadable: "
+        f"see {WITHOUT_FACE_FILE}",
+    ]
+    if several := counts["several_faces"]:
+        pictures = counted(several, "picture")
+        lines.append(f"  {pictures} with several faces: the one nearest the set's box, else the largest")
     return lines
 
 
@@ -344,8 +354,8 @@ def main(options: PrepareOptions, make_detector: Callable[[], FaceDetector] | No
             raise
         there = len(list(Path(options.output).glob("*.parquet")))
         sys.exit(
-            f"the disk of {options.output} is full. {there} finished shards are kept: make room, then run the same "
-            "command again and it goes on from there"
+            f"the disk of {options.output} is full. {counted(there, 'finished shard')} kept: make room, then run "
+            "the same command again and it goes on from there"
         )
     print("\n".join(report_lines(metadata, options.output)))
     return metadata

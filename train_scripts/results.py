@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from processing.wording import counted
 from train_scripts.bootstrap import FEW_SUBJECTS, LEVEL, draw_subjects, nan_mean
 from train_scripts.calibration import BINS
 from train_scripts.fold_subjects import check_folds, number_subjects
@@ -244,23 +245,23 @@ def _notes(subjects: int, unnamed: int, tests: list[Predictions], scored: str) -
         notes.append(f"What is called test here is the corpus's {scored} split.")
     if subjects < FEW_SUBJECTS:
         notes.append(
-            f"Only {subjects} test subjects: with fewer than about {FEW_SUBJECTS}, intervals are narrower than they "
-            "should be."
+            f"Only {counted(subjects, 'test subject')}: with fewer than about {FEW_SUBJECTS}, intervals are narrower "
+            "than they should be."
         )
     if unnamed:
         notes.append(
-            f"{unnamed} test frames name no subject; each counts as one person, which makes intervals too narrow if "
-            "people recur."
+            f"{counted(unnamed, 'test frame')} without a subject's name: each counts as one person, which makes "
+            "intervals too narrow if people recur."
         )
     lost = int(sum((~test.face_found).sum() for test in tests))
     if lost:
         notes.append(
-            f"In {lost} test frames no face was detected. They count: action units as answered absent, expressions as "
-            "wrong; faces_only leaves them out, as does calibration, for want of a probability."
+            f"In {counted(lost, 'test frame')} no face was detected. That counts: action units as answered absent, "
+            "expressions as wrong; faces_only leaves it out, as does calibration, for want of a probability."
         )
     lost = {split: count for split in ("test", "validation") if (count := _unreadable(tests, split))}
     if lost:
-        frames = " and ".join(f"{count} {split} frames" for split, count in lost.items())
+        frames = " and ".join(counted(count, f"{split} frame") for split, count in lost.items())
         notes.append(
             f"The images of {frames} cannot be decoded: they are left out of all scores, intervals and fits, and not "
             "among the frames counted here."

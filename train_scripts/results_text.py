@@ -1,6 +1,7 @@
 """Results as plain text for the terminal: honest and paper-style scores side by side, in percent."""
 
 from processing.prompts_clef import ACTION_UNITS
+from processing.wording import counted
 from train_scripts.score_draws import HEADLINES
 
 SCORE_NAMES = {
@@ -27,8 +28,9 @@ def results_table(results: dict) -> str:
     """What `results.summarise_predictions` returns as aligned text: all scores, action units, groups, notes."""
     data = results["data"]
     lines = [
-        f"{data['subjects']} test subjects, {data['frames']} frames, {len(data['folds'])} fold(s); "
-        f"{data['frames_without_face']} frames without a detected face"
+        f"{counted(data['subjects'], 'test subject')}, {counted(data['frames'], 'frame')}, "
+        f"{counted(len(data['folds']), 'fold')}; "
+        f"{counted(data['frames_without_face'], 'frame')} without a detected face"
     ]
     heads = ("folds pooled [95 %]", "mean of folds ± sd", "faces only", "paper-style*", "paper")
     lines.append(f"{'':24}{heads[0]:>24}" + "".join(f"{head:>20}" for head in heads[1:]))
@@ -48,7 +50,8 @@ def results_table(results: dict) -> str:
             first = HEADLINES[kind_of(scores)][0]
             lines += ["", f"{score_name(set_name, first)} by {group}"]
             for value, block in values.items():
-                lines.append(f"  {value:22}{with_interval(block['scores'][first]):>24}{block['subjects']:>8} people")
+                people = counted(block["subjects"], "person", "people")
+                lines.append(f"  {value:22}{with_interval(block['scores'][first]):>24}{people:>15}")
     return "\n".join([*lines, *(f"note: {note}" for note in results["notes"])])
 
 

@@ -1,6 +1,7 @@
 """Evaluation scores as a table for people."""
 
 from processing.prompts_clef import ACTION_UNITS
+from processing.wording import counted
 
 
 def score_table(result: dict) -> str:
@@ -14,7 +15,7 @@ def score_table(result: dict) -> str:
                 f"{set_name}: accuracy {_percent(scores['accuracy'])}"
                 f"{'' if decided is None else f' (calibrated {_percent(decided)})'}, "
                 f"macro F1 {_percent(scores['macro_f1'])}, UAR {_percent(scores['uar'])} "
-                f"({scores['known']} frames, {scores['unknown']} unknown left out)"
+                f"({counted(scores['known'], 'frame')}, {scores['unknown']} unknown left out)"
             )
             lines += [
                 f"  {label:28}{row['frames']:>9}   F1 {_percent(row['f1']):>5}   recall {_percent(row['recall']):>5}"
@@ -30,8 +31,8 @@ def score_table(result: dict) -> str:
             lines.append(f"{name:30}{row['positives']:>9}{row['threshold']:>11.3f}{cells}")
         cells = "".join(f"{_percent(scores.get(f'mean_{key}')):>11}" for key in heads)
         lines.append(f"{'mean':30}{'':>9}{'':>11}{cells}")
-        if scores["f1_left_out"]:
-            lines.append(f"  {scores['f1_left_out']} labels without a known positive frame are not in the mean F1")
+        if left_out := scores["f1_left_out"]:
+            lines.append(f"  not in the mean F1: {counted(left_out, 'label')} without a known positive frame")
     for fraction, probe in result.get("linear_probe", {}).items():
         parts = [f"{name} {key} {_percent(value)}" for name, row in probe.items() for key, value in row.items()]
         lines.append(f"linear probe, {100 * float(fraction):g} % of the labels: " + ", ".join(parts))

@@ -7,6 +7,7 @@ import yaml
 from datasets import Dataset
 
 from processing.corpora import load_corpus
+from processing.wording import counted
 
 # Corpora that draw other people under the same ids for other options, and the options that leave people who they are.
 RENDERED = ("synthetic", "ict_facekit")
@@ -20,7 +21,7 @@ def refuse_shared_subjects(fitted: Dataset, scored: Dataset) -> None:
     shared = subjects_of(fitted) & subjects_of(scored)
     if shared:
         raise ValueError(
-            f"{len(shared)} subjects ({_some(shared)}) occur both among the frames that are scored and among those "
+            f"{counted(len(shared), 'subject')} ({_some(shared)}) both among the frames that are scored and those "
             "that something is fitted on: scores would be inflated. Split by subject_id."
         )
 

@@ -19,6 +19,7 @@ import numpy as np
 from datasets import Dataset
 
 from processing.corpora.splits import SPLITS
+from processing.wording import counted
 
 _BP4D_PARTS = (
     "F001 M007 F018 F008 F002 M004 F010 F009 M012 M001 F016 M014 F023 M008",
@@ -195,7 +196,7 @@ def report_lines(report: dict, names: bool = True) -> list[str]:
     lines = []
     if report["frames_without_fold"]:
         people = said(report["without_fold"])
-        lines.append(f"{report['frames_without_fold']} frames are in no fold and left out, of {people}")
+        lines.append(f"in no fold and left out: {counted(report['frames_without_fold'], 'frame')} of {people}")
     if report["missing"]:
         lines.append(f"of the fold list's people, the corpus lacks {said(report['missing'])}")
     return lines
@@ -246,4 +247,4 @@ def _shortened(names: list[str]) -> str:
 
 
 def _counted(names: list[str]) -> str:
-    return f"{len(names)} {'person' if len(names) == 1 else 'people'}"
+    return counted(len(names), "person", "people")

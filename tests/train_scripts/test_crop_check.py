@@ -87,7 +87,7 @@ def test_crops_without_a_face_are_counted():
     assert (result.without_face, result.unreadable, len(result.scale)) == (["a"], ["b"], 1)
     empty = measured([None])
     assert empty.as_dict()["scale"] is None and empty.differences() == ["no face was found in any crop"]
-    assert empty.lines()[0].startswith("1 crops: 0 measured, 1 without a face")
+    assert empty.lines()[0].startswith("1 crop: 0 measured, 1 without a face")
 
 
 def test_a_folder_of_pictures_is_read_evenly(tmp_path):

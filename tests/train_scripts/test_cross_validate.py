@@ -101,6 +101,11 @@ def test_folds_test_everyone_once_and_train_on_nobody_they_test(done):
     assert pretrained["unlabelled_frames"] == {"from": "all", "frames": 8 * 8 * 2}
 
 
+def test_who_is_where_is_said(done, capsys):
+    cross_validate.who_is_where(done[0], [1])
+    assert " people train, 16 frames of 1 person validation, " in capsys.readouterr().out
+
+
 def test_only_the_fold_that_was_deleted_is_run_again(done, capsys, monkeypatch):
     options, results = done
     monkeypatch.setattr(cross_validate, "write_report", lambda *_, **__: "no report")

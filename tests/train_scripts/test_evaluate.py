@@ -223,9 +223,9 @@ def test_action_units_that_the_corpus_does_not_code_are_unknown(corpora):
 
 def test_shared_subjects_are_refused(model, processor, corpora):
     subject = corpora["test"][0]["subject_id"]
-    with pytest.raises(ValueError, match=f"1 subjects \\({subject}\\) occur both"):
+    with pytest.raises(ValueError, match=f"1 subject \\({subject}\\) both among"):
         script.evaluate_checkpoint(model, processor, corpora["test"].select(range(4)), corpora["test"])
-    with pytest.raises(ValueError, match="occur both"):
+    with pytest.raises(ValueError, match="both among"):
         script.probe_checkpoint(model, processor, corpora["train"], corpora["validation"], corpora["train"])
 
 
@@ -239,6 +239,8 @@ def test_too_few_subjects_for_an_identity_probe_are_said_so(model, processor, co
     one = corpora["test"].select(range(16))
     result = script.evaluate_checkpoint(model, processor, corpora["validation"], one, progress=False)
     assert "identity" not in result
+    left_out = {"action_units": result["action_units"] | {"f1_left_out": 1}}
+    assert "not in the mean F1: 1 label without" in script.score_table(left_out)
     assert "at least 2 subjects" in result["identity_skipped"] and "at least 2" in script.score_table(result)
 
 

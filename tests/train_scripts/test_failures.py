@@ -301,7 +301,7 @@ def test_corrupt_images_anywhere_are_counted_and_end_no_run(flags, tmp_path, mon
         results = json.loads((tmp_path / "results.json").read_text())
         assert results["data"]["frames_unreadable"] == {"test": 1, "validation": 3}
         assert results["data"]["frames"] == metrics["evaluation"]["data"]["scored"]["frames"]
-        assert any("1 test frames and 3 validation frames cannot be decoded" in note for note in results["notes"])
+        assert any("1 test frame and 3 validation frames cannot be decoded" in note for note in results["notes"])
 
 
 def test_each_corrupt_row_is_reported_once_and_every_draw_counted(capsys):

@@ -200,6 +200,14 @@ def test_every_face_is_a_row_and_its_eyes_and_nose_lie_where_the_recipe_says(roo
     said = capsys.readouterr().out
     assert "toy: 10 rows" in said and "2 × label without a frame" in said
     assert "2 without a face that was found, 1 unreadable" in said and "2 pictures with several faces" in said
+    metadata["counts"] = {
+        "rows": {"test": 1},
+        "crops": dict.fromkeys(metadata["counts"]["crops"], 0) | {"detected": 1},
+        "several_faces": 0,
+    }
+    lines = prepare.crop_lines(metadata, "crops")
+    assert lines[:2] == ["toy: 1 row in crops (test 1)", "  1 face (detected 1)"]
+    assert not any("several faces" in line for line in lines)
     about = corpus_metadata(corpus)
     assert about["crop_recipe"] == "eyes-nose-1" and about["action_unit_coding"] == "occurrence"
     assert about["licence"] == "nobody's" and about["reading_report"]["label without a frame"]["count"] == 2
@@ -321,7 +329,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_a_rerun_completes(root, tmp_path,
         return real(writer, table)
 
     monkeypatch.setattr(shards.pq.ParquetWriter, "write_table", full)
-    with pytest.raises(SystemExit, match="the disk of .*crops is full. 3 finished shards are kept: make room"):
+    with pytest.raises(SystemExit, match="the disk of .*crops is full. 3 finished shards kept: make room"):
         run(root, tmp_path / "crops")
     assert not list((tmp_path / "crops").glob("*.tmp"))
     monkeypatch.setattr(shards.pq.ParquetWriter, "write_table", real)

@@ -223,6 +223,9 @@ def test_files(plant_predictions, tmp_path):
     assert by_key["action_units", "2", "AU6"]["f1"] == "" and by_key["action_units", "pooled", "AU6"]["f1"] != ""
     assert "65.9" in results_table(results)
     assert results == summarise_predictions(folds, resamples=10, paper={"f1": 65.9, "source": "a table"})
+    results["data"] |= {"subjects": 1, "frames_without_face": 1, "folds": results["data"]["folds"][:1]}
+    said = results_table(results).splitlines()[0]
+    assert said.startswith("1 test subject, ") and said.endswith("1 fold; 1 frame without a detected face")
 
 
 def test_frames_that_cannot_be_decoded_are_said_everywhere(plant_predictions, tmp_path):
@@ -257,13 +260,13 @@ def test_refusals(plant_predictions):
     folds = plant_predictions(folds=2)
     with pytest.raises(ValueError, match="no folds"):
         summarise_predictions([])
-    with pytest.raises(ValueError, match="are tested in fold 1 and before, in fold 1"):
+    with pytest.raises(ValueError, match="tested in fold 1 and before, in fold 1"):
         summarise_predictions([folds[0], folds[0]])
     with pytest.raises(ValueError, match="no test frames"):
         summarise_predictions([folds[0].split("validation")])
     shared = copy.deepcopy(folds[0])
     shared.subject_ids[shared.splits == "validation"] = "M000"
-    with pytest.raises(ValueError, match="1 subjects .M000. are both test and validation"):
+    with pytest.raises(ValueError, match="1 subject .M000. in both test and validation"):
         summarise_predictions([shared])
     other = copy.deepcopy(folds[1])
     other.label_sets[0]["labels"] = ["AU1", "AU6", "AU12"]
@@ -280,7 +283,7 @@ def test_frames_without_subject_count_alone(plant_predictions):
     folds[0].subject_ids[:] = ""
     results = summarise_predictions(folds, resamples=5)
     assert results["data"]["subjects"] == 240 == results["data"]["frames_without_subject"]
-    assert any("name no subject" in note for note in results["notes"])
+    assert any("without a subject's name" in note for note in results["notes"])
 
 
 def test_f1_is_undefined_without_a_positive_frame():

@@ -99,9 +99,9 @@ def test_people_in_no_fold_and_people_who_are_missing_are_counted_and_said():
     assert report["without_fold"] == ["F099"] and report["frames_without_fold"] == 3
     assert report["missing"] == ["F001", "M002"]
     first, second = report_lines(report)
-    assert "3 frames are in no fold and left out, of 1 person (F099)" in first and "2 people (F001, M002)" in second
+    assert "in no fold and left out: 3 frames of 1 person (F099)" in first and "2 people (F001, M002)" in second
     assert report_lines(report, names=False) == [
-        "3 frames are in no fold and left out, of 1 person",
+        "in no fold and left out: 3 frames of 1 person",
         "of the fold list's people, the corpus lacks 2 people",
     ]
 
