@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.decode import read_frames
+from analysis.drawing_mark import png_info
 from analysis.frames import Frame, SourceError, Span
 from analysis.outputs import file_stems, written_whole
 from analysis.overlay_drawing import FrameArtist
@@ -142,7 +143,7 @@ def _draw_pages(first, pairs, artist: FrameArtist, folder: Path, stem: str) -> l
     for frame, faces in _chained(first, pairs):
         path = folder / (f"{stem}.png" if not files else f"{stem}-page{frame.index + 1}.png")
         with written_whole(path) as temporary:
-            Image.fromarray(artist.draw(frame, faces)).save(temporary, format="png")
+            Image.fromarray(artist.draw(frame, faces)).save(temporary, format="png", pnginfo=png_info())
         files.append(path)
     return files
 

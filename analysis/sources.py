@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.decode_images import NEEDS_HEIF, is_heif, reads_heif
+from analysis.drawing_mark import is_drawing
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .gif .webp .tif .tiff .avif .ppm .pgm .pbm .pnm".split()
@@ -60,12 +61,14 @@ class Problem:
 class FoundSources:
     """`sources` in the order of the inputs, each file once; inputs that came to nothing (`problems`); files of folders
     that are neither images nor videos, or HEIC without what reads it, counted by suffix (`ignored`); how often a file
-    was named again (`repeated`); and the real paths of all folders that were searched (`folders`)."""
+    was named again (`repeated`); pictures that were drawn here, passed over (`drawings`); and the real paths of all
+    folders that were searched (`folders`)."""
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: Counter = field(default_factory=Counter)
     repeated: int = 0
+    drawings: list[str] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
 
     def folder_above(self, path: Path) -> str | None:
@@ -88,6 +91,9 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
               begin with "#" do not count;
             - the index of a camera, such as 0.
 
+    Overlays, timelines and explanations that were drawn here are passed over where there is anything else to analyse:
+    "*.png" also names those of an earlier run.
+
     Nothing raises for an input that is missing or empty: it becomes a `Problem`.
 
     Raises:
@@ -106,7 +112,16 @@ def find_sources(inputs: str | os.PathLike | int | Iterable) -> FoundSources:
     seen: set[str] = set()
     for given in inputs:
         _add(given, found, seen, within_list=False)
+    _pass_over_drawings(found)
     return found
+
+
+def _pass_over_drawings(found: FoundSources) -> None:
+    pictures = (source for source in found.sources if source.path and source.path.suffix.lower() == ".png")
+    drawings = {source.name: source for source in pictures if is_drawing(source.path)}
+    if len(drawings) < len(found.sources):
+        found.drawings = list(drawings)
+        found.sources = [source for source in found.sources if source.name not in drawings]
 
 
 def _add(given: str | os.PathLike | int, found: FoundSources, seen: set[str], within_list: bool) -> None:

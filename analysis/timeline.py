@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.drawing_mark import MARK
 from analysis.fonts import fonts_for
 from analysis.outputs import file_stems, written_whole
 from analysis.reading import SourceRows, TableAbout, frame_seconds, read_about, read_source_names, read_sources
@@ -87,7 +88,7 @@ def plot_timelines(table: str | Path, folder: str | Path, inputs: Sequence[str] 
                 continue
             path = folder / f"{stems[rows.source]}-track{timeline.track}.png"
             with written_whole(path) as temporary:
-                draw_timeline(timeline).savefig(temporary, format="png")
+                draw_timeline(timeline).savefig(temporary, format="png", metadata=MARK)
             made.files.append(path)
     return made
 

@@ -167,6 +167,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = analysis.found
     if found.ignored:
         print(f"passed over in folders: {describe_ignored(found.ignored)}", file=sys.stderr)
+    if found.drawings:
+        count, first = counted(len(found.drawings), "drawing"), found.drawings[0]
+        print(f"passed over: {count} by clef ({first}{', …' if len(found.drawings) > 1 else ''})", file=sys.stderr)
     if found.repeated:
         print(f"named more than once, and analysed once: {counted(found.repeated, 'file')}", file=sys.stderr)
     if not found.sources:

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         from PIL import Image
         from transformers.utils import logging
 
+        from analysis.drawing_mark import MARK
         from analysis.explain import described, explain_image
         from analysis.explain_drawing import draw_explanations
         from analysis.frames import SourceError
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         for path in outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(arguments.output) as temporary:
-            figure.savefig(temporary, format="png")
+            figure.savefig(temporary, format="png", metadata=MARK)
         if arguments.json is not None:
             about = {"image": arguments.image, "faces": described(faces)}
             with written_whole(arguments.json) as temporary:

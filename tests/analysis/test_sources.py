@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from analysis.drawing_mark import is_drawing, png_info
 from analysis.sources import Source, describe_ignored, find_sources
 
 
@@ -36,6 +39,31 @@ def test_a_folder_is_searched_in_order_and_what_is_passed_over_is_counted(folder
     assert names(found) == ["b/clip.mp4", "b/deep/photo.JPG"]
     assert found.ignored == Counter({".json": 1, ".csv": 1}) and not found.problems
     assert describe_ignored(found.ignored) in ("1 .json, 1 .csv", "1 .csv, 1 .json")
+
+
+def test_drawings_are_passed_over_where_there_is_anything_else(folder):
+    for name, info in (("a/own.png", None), ("a/own-drawn.png", png_info()), ("a/own-drawn 2.PNG", png_info())):
+        Image.new("RGB", (9, 9)).save(name, pnginfo=info)
+    drawn = ["a/own-drawn 2.PNG", "a/own-drawn.png"]
+    for inputs in ("a", "a/*", ["a/clip.mp4", *drawn, "a/own.png"]):
+        found = find_sources(inputs)
+        assert names(found) == ["a/clip.mp4", "a/own.png"] and found.drawings == drawn
+    alone = find_sources(drawn)
+    assert names(alone) == drawn and not alone.drawings
+
+
+def test_only_the_mark_makes_a_drawing(tmp_path):
+    path, info = tmp_path / "x.png", PngInfo()
+    info.add_text("Title", "CLEF drawing")
+    info.add_text("Software", "somebody's")
+    Image.new("RGB", (9, 9)).save(path, pnginfo=info)
+    assert not is_drawing(path) and not is_drawing(tmp_path / "nowhere.png")
+    Image.new("RGB", (9, 9)).save(path, pnginfo=png_info())
+    assert is_drawing(path)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        is_drawing(path)  # a file that was cut raises nothing
 
 
 def test_links_to_folders_are_followed_and_no_file_is_taken_twice(folder):

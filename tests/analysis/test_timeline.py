@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.drawing_mark import is_drawing
 from analysis.reading import ANATOMICAL_ORDER, TableAbout, read_about, read_sources
 from analysis.timeline import MOST_BINS, draw_timeline, plot_timelines, timelines_of
 
@@ -100,6 +101,7 @@ def test_pictures_of_all_faces_with_names_that_stay_apart(tmp_path, make_table):
     for path in made.files:
         with Image.open(path) as picture:
             assert picture.width == 1320 and picture.height > 200
+        assert is_drawing(path)
 
 
 def test_dollars_in_names_are_no_formulas(tmp_path, make_table):

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
+from analysis.drawing_mark import is_drawing
 from clef.cli import FINE, NOTHING_FOUND, SOME_FAILED, WRONG_USAGE, main
 
 
@@ -27,7 +28,7 @@ def explain(*arguments):
 def test_it_draws_a_picture_and_writes_scores_by_id_and_by_name(face, tmp_path, capsys):
     picture, numbers = tmp_path / "e.png", tmp_path / "e.json"
     done = explain(face, "--label", "AU12", "--label", "Lips part", "-o", picture, "--json", numbers)
-    assert done == FINE and picture.stat().st_size > 10_000
+    assert done == FINE and picture.stat().st_size > 10_000 and is_drawing(picture)
     assert "face 0: AU12" in capsys.readouterr().out
     labels = json.loads(numbers.read_text())["faces"][0]["labels"]
     assert [label["label"] for label in labels] == ["AU12", "AU25"]
@@ -76,6 +77,25 @@ def test_analyze_makes_summary_plots_and_overlay(face, tmp_path):
     assert done == FINE
     assert (tmp_path / "s.csv").read_text().count("AU12") == 1
     assert (tmp_path / "o.png").stat().st_size > 10_000
+
+
+def test_drawings_of_an_earlier_run_are_passed_over(face, tmp_path, capsys):
+    from PIL import Image
+
+    with Image.open(face) as photo:
+        photo.save(tmp_path / "a.png")
+    drawn = [
+        "analyze",
+        str(tmp_path / "a.png"),
+        "-o",
+        str(tmp_path / "t.csv"),
+        "--overlay",
+        str(tmp_path / "a-drawn.png"),
+    ]
+    assert main(drawn) == FINE and is_drawing(tmp_path / "a-drawn.png")
+    assert main(["analyze", *map(str, tmp_path.glob("*.png")), "-o", str(tmp_path / "again.csv")]) == FINE
+    assert f"passed over: 1 drawing by clef ({tmp_path / 'a-drawn.png'})\n" in capsys.readouterr().err
+    assert "a-drawn" not in (tmp_path / "again.csv").read_text()
 
 
 def test_what_exists_is_refused_and_the_table_not_begun(face, tmp_path, capsys):
