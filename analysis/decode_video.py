@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.frames import Frame, SourceError, Span, refuse_empty, refuse_too_large
+from processing.wording import counted
 
 # A stream that ends so much earlier than its header says counts as cut off, in seconds.
 MISSING_END = 0.5
@@ -88,13 +89,13 @@ class _Damage:
         if self.broke_off:
             found.append(f"reading broke off ({self.broke_off})")
         if self.packets:
-            found.append(f"{_counted(self.packets, 'packet')} could not be decoded")
+            found.append(f"{counted(self.packets, 'packet')} could not be decoded")
         if self.frames:
-            found.append(f"{_counted(self.frames, 'frame')} {'is' if self.frames == 1 else 'are'} damaged")
+            found.append(f"{counted(self.frames, 'frame')} {'is' if self.frames == 1 else 'are'} damaged")
         if self.missing > MISSING_END:
             found.append(f"the last {self.missing:.2f} s that its header promises are missing")
         if found:
-            raise SourceError(f"{' and '.join(found)}; {_counted(frames, 'frame')} could be read")
+            raise SourceError(f"{' and '.join(found)}; {counted(frames, 'frame')} could be read")
 
 
 def _decoded(container, stream, damage: _Damage, av) -> Iterator[tuple]:
@@ -122,10 +123,6 @@ def _decoded(container, stream, damage: _Damage, av) -> Iterator[tuple]:
             yield frame, heapq.heappop(waiting) if waiting else frame.pts
         if packet is None:
             return
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _picture(frame, aspect) -> np.ndarray:

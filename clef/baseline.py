@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         shown = ", ".join(map(repr, outcome.unknown[:3])) + (", …" if len(outcome.unknown) > 3 else "")
         print(f"listed, and not in the table: {counted(len(outcome.unknown), 'source')}: {shown}", file=sys.stderr)
     left = f", {outcome.others} without a neutral frame of their person left as they were" if outcome.others else ""
-    people_judged = f"{outcome.people} {'person' if outcome.people == 1 else 'people'}"
+    people_judged = counted(outcome.people, "person", "people")
     print(
         f"{counted(outcome.faces, 'face')} of {people_judged} judged anew{left}; "
         f"{counted(outcome.rows, 'row')} in {arguments.output}",

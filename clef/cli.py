@@ -83,8 +83,9 @@ def fail(command: str, message: str, code: int = WRONG_USAGE) -> int:
     return code
 
 
-def counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def counted(count: int, one: str, several: str = "") -> str:
+    """As `processing.wording` has it, which takes seconds to import with its package."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 def table_path(text: str) -> Path:
