@@ -9,22 +9,33 @@ import functools
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
+from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock
 from PIL import Image
 
 from processing.corpora.behaviour import ACTIVITIES
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, clip_sides, name_expressions
+from processing.corpora.cache_folders import cache_root, make_cache_folder
 from processing.corpora.ict_faces import CROP_RECIPE, FaceRenderer, renderer_sources
 from processing.corpora.ict_identity import sample_identity
 from processing.corpora.ict_model import FaceModel, load_face_model
 from processing.corpora.ict_nuisance import Variation, sample_clip_nuisances, sample_session
 from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, random_generator
 from processing.corpora.schema import face_features
-from processing.corpora.shards import Shard, Task, missing_shards, open_shards, plan_shards, write_shards
+from processing.corpora.shards import (
+    Shard,
+    Task,
+    missing_shards,
+    open_shards,
+    plan_shards,
+    unreadable_shards,
+    write_shards,
+)
 from processing.corpora.splits import (
     SPLITS,
     available_cores,
@@ -73,7 +84,8 @@ def load_ict_facekit(
         cache_dir: where rendered corpora are kept; default: the datasets library's cache.
         num_proc: processes that render; default: all cores.
 
-    Raises ValueError for options outside these ranges, FileNotFoundError when the face model is missing.
+    Raises ValueError for options outside these ranges, FileNotFoundError when the face model is missing, OSError where
+    the rendered corpus cannot be kept.
     """
     check_split(split)
     check_integer("subjects", subjects, 3, 100_000)
@@ -95,7 +107,6 @@ def load_ict_facekit(
     }
     model = load_face_model(root, cache_dir)
     members = split_subjects(options["subjects"], options["seed"])
-    features = face_features(ACTION_UNITS)
     metadata = {
         "corpus": "ict_facekit",
         "crop_recipe": CROP_RECIPE,
@@ -109,18 +120,19 @@ def load_ict_facekit(
     }
     wanted = SPLITS if split is None else (split,)
     plans = {name: _plan(name, members[name], options["frames"]) for name in wanted}
-    where = Path(cache_dir) if cache_dir is not None else Path(datasets.config.HF_DATASETS_CACHE)
-    folder = where / "clef-ict_facekit" / _fingerprint(options, model.fingerprint)
-    folder.mkdir(parents=True, exist_ok=True)
-    # One process renders, the others of the same launch wait for it.
-    with FileLock(f"{folder}.lock"):
-        (folder / METADATA_FILE).write_text(json.dumps(metadata))
-        shards = [shard for plan in plans.values() for shard in plan]
-        if missing_shards(folder, shards):
-            title = f"rendering ict_facekit faces ({options['image_size']} px)"
-            make_rows = functools.partial(render_rows, _ready_renderer(model, options), options)
-            write_shards(folder, shards, features, make_rows, num_proc or available_cores(), title)
-        parts = [open_shards(folder, plan, features, name) for name, plan in plans.items()]
+    folder = cache_root(cache_dir) / "clef-ict_facekit" / _fingerprint(options, model.fingerprint)
+    shards = [shard for plan in plans.values() for shard in plan]
+    # Nothing is written where nothing is missing: the cache may be read-only.
+    if missing_shards(folder, shards):
+        _render(folder, shards, metadata, model, num_proc)
+    try:
+        parts = _open(folder, plans)
+    except DatasetGenerationError:
+        broken = unreadable_shards(folder, shards)
+        if not broken:  # a full disk, say
+            raise
+        _render(folder, shards, metadata, model, num_proc, broken)
+        parts = _open(folder, plans)
     dataset = parts[0] if split is not None else datasets.concatenate_datasets(parts)
     dataset.info.description = json.dumps(metadata)
     return dataset
@@ -161,6 +173,32 @@ def render_rows(renderer: FaceRenderer, options: dict, key: tuple[int, int, int]
     }
 
 
+def _render(
+    folder: Path,
+    shards: list[Shard],
+    metadata: dict,
+    model: FaceModel,
+    num_proc: int | None,
+    broken: Sequence[Shard] = (),
+) -> None:
+    """Write those of `shards` that are missing or `broken`, unless another process did while this one waited."""
+    options = metadata["options"]
+    make_cache_folder(folder)
+    with FileLock(f"{folder}.lock"):
+        broken = unreadable_shards(folder, broken)
+        if not broken and not missing_shards(folder, shards):
+            return
+        (folder / METADATA_FILE).write_text(json.dumps(metadata))
+        title = f"rendering ict_facekit faces ({options['image_size']} px)"
+        make_rows = functools.partial(render_rows, _ready_renderer(model, options), options)
+        features = face_features(ACTION_UNITS)
+        write_shards(folder, shards, features, make_rows, num_proc or available_cores(), title, anew=broken)
+
+
+def _open(folder: Path, plans: dict[str, list[Shard]]) -> list[datasets.Dataset]:
+    return [open_shards(folder, plan, face_features(ACTION_UNITS), split) for split, plan in plans.items()]
+
+
 def _plan(split: str, numbers: list[int], frames: int) -> list[Shard]:
     rows = len(ACTIVITIES) * frames
     pieces = [(start, min(start + ROWS_PER_TASK, rows)) for start in range(0, rows, ROWS_PER_TASK)]
@@ -176,7 +214,10 @@ def _ready_renderer(model: FaceModel, options: dict) -> FaceRenderer:
 
 def source_files() -> list[Path]:
     """The files that decide what is in the corpus."""
-    return [*renderer_sources(), *(Path(__file__).with_name(f"{name}.py") for name in ("schema", "shards", "splits"))]
+    return [
+        *renderer_sources(),
+        *(Path(__file__).with_name(f"{name}.py") for name in ("cache_folders", "schema", "shards", "splits")),
+    ]
 
 
 def _fingerprint(options: dict, face_model: str) -> str:

@@ -6,8 +6,9 @@ import os
 import secrets
 from pathlib import Path
 
-import datasets
 import numpy as np
+
+from processing.corpora.cache_folders import cache_root, make_cache_folder
 
 NEUTRAL = "generic_neutral_mesh.obj"
 INDICES = "vertex_indices.json"
@@ -46,13 +47,12 @@ def read_checkout(folder: Path, where_to_get: str, cache_dir: str | os.PathLike 
             f"{len(missing)} of the face model's {len(names)} files are missing in {str(folder)!r}: {shown}. "
             f"{where_to_get}"
         )
-    root = Path(cache_dir) if cache_dir is not None else Path(datasets.config.HF_DATASETS_CACHE)
-    cached = root / "clef-ict_facekit" / f"face_model-{_state(folder, names)}.npz"
+    cached = cache_root(cache_dir) / "clef-ict_facekit" / f"face_model-{_state(folder, names)}.npz"
     if cached.is_file():
         with np.load(cached, allow_pickle=False) as file:
             return dict(file)
     arrays = _parse(folder)
-    cached.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(cached.parent)
     # Renamed when complete: whoever looks meanwhile sees all of it or nothing.
     temporary = cached.with_name(f"{cached.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp.npz")
     try:

@@ -14,15 +14,15 @@ in the denominators of an evaluation. Beside the corpus schema a row says
 """
 
 import json
-import os
 from pathlib import Path
 
 import datasets
 import numpy as np
+from datasets.exceptions import DatasetGenerationError
 
 from processing.corpora.official import OfficialCorpus
 from processing.corpora.official_rows import json_options, official_features
-from processing.corpora.shards import Shard, Task, missing_shards
+from processing.corpora.shards import Shard, Task, missing_shards, open_shards, unreadable_shards
 
 METADATA_FILE = "metadata.json"
 FORMAT = 1
@@ -82,9 +82,16 @@ def load_prepared(folder: str | Path, name: str = "prepared", options: dict | No
     if not metadata["complete"] or missing_shards(folder, shards):
         state = "is damaged" if metadata["complete"] else "is not finished"
         raise ValueError(f"{str(folder)!r} {state}: run `{prepare_command(metadata, folder)}` to complete it")
-    # `datasets` keeps an Arrow copy, beside the shards if it may.
-    copy = folder / "arrow" if os.access(folder, os.W_OK) else Path(datasets.config.HF_DATASETS_CACHE)
-    dataset = datasets.Dataset.from_parquet([str(folder / shard.name) for shard in shards], cache_dir=str(copy))
+    try:
+        dataset = open_shards(folder, shards)
+    except DatasetGenerationError as error:
+        broken = [shard.name for shard in unreadable_shards(folder, shards)]
+        if not broken:
+            raise
+        raise ValueError(
+            f"{str(folder)!r} is damaged: {', '.join(broken[:5])} cannot be read ({len(broken)} of {len(shards)} "
+            f"files). Delete what cannot be read and run `{prepare_command(metadata, folder)}` to complete it"
+        ) from error
     about = {key: value for key, value in metadata.items() if key not in _ABOUT_THE_FOLDER}
     dataset.info.description = json.dumps(about)
     return dataset

@@ -4,9 +4,11 @@ A corpus is a plan (which rows lie in which file) and a function that makes rows
 when they are complete, so what is there need not be made again.
 """
 
+import functools
 import multiprocessing
 import os
 import secrets
+import shutil
 import sys
 import threading
 import warnings
@@ -21,7 +23,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.utils import tqdm
+from filelock import FileLock
 from threadpoolctl import threadpool_limits
+
+from processing.corpora.cache_folders import copy_folder, make_cache_folder
 
 ROWS_PER_SHARD = 3000
 
@@ -101,12 +106,38 @@ def missing_shards(folder: Path, shards: Sequence[Shard]) -> list[Shard]:
     return [shard for shard in shards if not _is_complete(folder / shard.name, shard.rows)]
 
 
-def open_shards(folder: Path, shards: Sequence[Shard], features: datasets.Features, split: str) -> datasets.Dataset:
-    """The shards of one split as a memory-mapped data set; `datasets` keeps an Arrow copy in `folder`/arrow."""
-    files = [str(folder / shard.name) for shard in shards]
-    return datasets.Dataset.from_parquet(
-        files, split=datasets.NamedSplit(split), features=features, cache_dir=str(folder / "arrow")
+def unreadable_shards(folder: Path, shards: Sequence[Shard]) -> list[Shard]:
+    """Those of `shards` that are damaged within, which takes reading all of them."""
+    return [shard for shard in shards if not _is_readable(folder / shard.name)]
+
+
+def open_shards(
+    folder: Path, shards: Sequence[Shard], features: datasets.Features | None = None, split: str | None = None
+) -> datasets.Dataset:
+    """The shards (of one split) as a memory-mapped data set, by way of an Arrow copy that is kept, see `copy_folder`.
+
+    A copy that is damaged, by a full disk or a loss of power, is made anew. Raises OSError where it cannot be kept, and
+    datasets.exceptions.DatasetGenerationError where the shards themselves cannot be read.
+    """
+    copy = copy_folder(folder) / (split or "")
+    make_cache_folder(copy.parent)
+    read = functools.partial(
+        datasets.Dataset.from_parquet,
+        [str(folder / shard.name) for shard in shards],
+        split=datasets.NamedSplit(split) if split else None,
+        features=features,
+        cache_dir=str(copy),
     )
+    # One process makes the copy, the others of the same launch wait for it.
+    with FileLock(f"{copy}.lock"):
+        try:
+            dataset = read()
+            if len(dataset) == sum(shard.rows for shard in shards):
+                return dataset
+        except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
+            pass
+        shutil.rmtree(copy, ignore_errors=True)
+        return read()
 
 
 def map_in_order(function: Callable[[Any], Any], keys: Sequence[Any], num_proc: int) -> Iterator[Any]:
@@ -159,6 +190,15 @@ def _is_complete(file: Path, rows: int) -> bool:
         return pq.read_metadata(file).num_rows == rows
     except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
         return False
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        for _ in pq.ParquetFile(file).iter_batches():
+            pass
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _write_shard(file: Path, shard: Shard, schema: pa.Schema, results: Iterator[dict], progress: tqdm) -> None:

@@ -24,6 +24,7 @@ from filelock import FileLock
 from PIL import Image
 
 from processing.corpora.behaviour import ACTION_UNITS, ACTIVITIES, clip_action_units, name_expressions
+from processing.corpora.cache_folders import cache_root, make_cache_folder
 from processing.corpora.random_streams import CLIP_NUISANCE, IDENTITY, SESSION, random_generator
 from processing.corpora.schema import face_features
 from processing.corpora.splits import (
@@ -69,7 +70,7 @@ def load_synthetic(
         cache_dir: where rendered corpora are kept; default: the datasets library's cache.
         num_proc: processes that render; default: all cores.
 
-    Raises ValueError for options outside these ranges.
+    Raises ValueError for options outside these ranges, OSError where the rendered corpus cannot be kept.
     """
     check_split(split)
     check_integer("subjects", subjects, 3, 100_000)
@@ -89,13 +90,14 @@ def load_synthetic(
         "purity": float(purity),
         "off_script": float(off_script),
     }
-    root = Path(cache_dir) if cache_dir is not None else Path(datasets.config.HF_DATASETS_CACHE)
-    folder = root / "clef-synthetic" / _fingerprint(options)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # One process renders, the others of the same launch wait for it.
-    with FileLock(f"{folder}.lock"):
-        if not _is_complete(folder):
-            _render_corpus(folder, options, num_proc or available_cores())
+    folder = cache_root(cache_dir) / "clef-synthetic" / _fingerprint(options)
+    # Nothing is written where nothing is missing: the cache may be read-only.
+    if not _is_complete(folder):
+        make_cache_folder(folder.parent)
+        # One process renders, the others of the same launch wait for it.
+        with FileLock(f"{folder}.lock"):
+            if not _is_complete(folder):
+                _render_corpus(folder, options, num_proc or available_cores())
     parts = [_open_split(folder, name) for name in (SPLITS if split is None else (split,))]
     if split is not None:
         return parts[0]

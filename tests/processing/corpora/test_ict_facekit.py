@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processing.corpora import action_unit_labels, corpus_metadata, ict_facekit, load_corpus
+from processing.corpora import action_unit_labels, cache_folders, corpus_metadata, ict_facekit, load_corpus
 from processing.corpora.behaviour import ACTIVITIES
 from processing.corpora.bilateral_behaviour import ACTION_UNITS, clip_sides
 from processing.corpora.ict_faces import FaceRenderer
@@ -221,6 +221,43 @@ def test_a_damaged_shard_is_rendered_again(tmp_path, whole):
     shard = folder / "validation-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:500])
     np.testing.assert_array_equal(pixels(small(tmp_path)), pixels(whole))
+
+
+def test_a_shard_that_is_damaged_within_is_rendered_again(tmp_path, whole, damage_within):
+    small(tmp_path)
+    (folder,) = folders(tmp_path)
+    damage_within(folder / "validation-00000-of-00001.parquet")
+    np.testing.assert_array_equal(pixels(small(tmp_path)), pixels(whole))
+
+
+def test_a_truncated_copy_is_made_anew_without_rendering(tmp_path, whole):
+    copy = small(tmp_path, split="test").cache_files[0]["filename"]
+    with open(copy, "r+b") as file:
+        file.truncate(500)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ict_facekit, "render_rows", None)
+        assert by_sequence(small(tmp_path, split="test")).items() <= by_sequence(whole).items()
+
+
+def written(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_complete_corpus_is_read_where_nothing_may_be_written(tmp_path, whole, read_only, monkeypatch):
+    monkeypatch.setattr(cache_folders.datasets.config, "HF_DATASETS_CACHE", tmp_path / "elsewhere")
+    small(tmp_path / "corpora")
+    before = written(tmp_path / "corpora")
+    read_only(tmp_path / "corpora")
+    np.testing.assert_array_equal(pixels(small(tmp_path / "corpora")), pixels(whole))
+    assert written(tmp_path / "corpora") == before
+    with pytest.raises(OSError, match="cache folder.*cannot be made .Permission denied.*cache_dir"):
+        small(tmp_path / "corpora", seed=1)
+
+
+def test_a_cache_dir_that_cannot_be_made_is_said(tmp_path, stub):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="the cache folder '.*file.*' cannot be made .*: name another folder"):
+        small(tmp_path / "file")
 
 
 def load_and_report(cache_dir, queue):

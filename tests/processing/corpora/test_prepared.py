@@ -141,10 +141,24 @@ def test_shards_that_are_written_anew_are_read_anew(folder):
     assert load_prepared(folder)["subject_id"][3] == "S9"
 
 
+def test_a_damaged_copy_is_made_anew(folder):
+    (file,) = load_prepared(folder).cache_files
+    with open(file["filename"], "r+b") as copy:
+        copy.truncate(500)
+    assert load_prepared(folder)["subject_id"][3] == "S3"
+
+
+def test_a_shard_that_is_damaged_within_is_named(folder, damage_within):
+    damage_within(folder / "all-00000-of-00002.parquet")
+    with pytest.raises(ValueError, match="all-00000-of-00002.parquet cannot be read .1 of 2 files.*prepare.py disfa"):
+        load_prepared(folder)
+
+
 def test_a_folder_that_may_not_be_written_is_read_all_the_same(folder, tmp_path_factory, monkeypatch):
     cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("processing.corpora.prepared.datasets.config.HF_DATASETS_CACHE", cache)
-    monkeypatch.setattr("processing.corpora.prepared.os.access", lambda path, mode: False)
+    monkeypatch.setattr("processing.corpora.cache_folders.datasets.config.HF_DATASETS_CACHE", cache)
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: path != folder and access(path, mode))
     data = load_prepared(folder)
     assert len(data) == 4 and data.cache_files[0]["filename"].startswith(str(cache)) and not (folder / "arrow").exists()
 

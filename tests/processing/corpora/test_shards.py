@@ -13,7 +13,15 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from processing.corpora import shards
-from processing.corpora.shards import Task, map_in_order, missing_shards, open_shards, plan_shards, write_shards
+from processing.corpora.shards import (
+    Task,
+    map_in_order,
+    missing_shards,
+    open_shards,
+    plan_shards,
+    unreadable_shards,
+    write_shards,
+)
 
 FEATURES = datasets.Features({"image": datasets.Image(), "number": datasets.Value("int32")})
 PLAN = plan_shards("train", [Task((start, 4), 4) for start in range(0, 40, 4)], rows_per_shard=12)
@@ -107,6 +115,31 @@ def test_damaged_shards_are_made_again(tmp_path, damage):
     assert missing_shards(tmp_path / "corpus", PLAN) == [PLAN[1]]
     write(tmp_path / "corpus")
     assert list(rows(tmp_path / "corpus")[0]) == list(range(40))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "its end lost", "missing", "nothing said about it"])
+def test_a_damaged_copy_is_made_anew(tmp_path, damage):
+    write(tmp_path)
+    (file,) = {entry["filename"] for entry in open_shards(tmp_path, PLAN, FEATURES, "train").cache_files}
+    file = Path(file)
+    content = file.read_bytes()
+    half = len(content) // 2
+    if damage == "truncated":
+        file.write_bytes(content[:half])
+    elif damage == "its end lost":
+        file.write_bytes(content[:half] + bytes(len(content) - half))
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (file.parent / "dataset_info.json").write_bytes(b"")
+    assert list(rows(tmp_path)[0]) == list(range(40))
+
+
+def test_what_is_damaged_within_is_found(tmp_path, damage_within):
+    write(tmp_path)
+    assert unreadable_shards(tmp_path, PLAN) == []
+    damage_within(tmp_path / PLAN[2].name)
+    assert missing_shards(tmp_path, PLAN) == [] and unreadable_shards(tmp_path, PLAN) == [PLAN[2]]
 
 
 def test_a_task_that_makes_other_rows_than_planned_is_refused(tmp_path):

@@ -148,6 +148,20 @@ def test_a_damaged_cache_is_rendered_again(tmp_path, whole, damage):
     np.testing.assert_array_equal(pixels(small(tmp_path)), pixels(whole))
 
 
+def test_a_complete_corpus_is_read_where_nothing_may_be_written(tmp_path, whole, read_only):
+    small(tmp_path)
+    read_only(tmp_path)
+    np.testing.assert_array_equal(pixels(small(tmp_path)), pixels(whole))
+    with pytest.raises(PermissionError, match="nothing can be written in the cache folder.*cache_dir"):
+        small(tmp_path, seed=1)
+
+
+def test_a_cache_dir_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="the cache folder '.*file.*' cannot be made .*: name another folder"):
+        small(tmp_path / "file")
+
+
 def load_and_report(cache_dir, queue):
     queue.put(pixels(small(cache_dir)).sum())
 
