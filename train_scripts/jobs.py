@@ -134,8 +134,8 @@ class _Running:
 
 
 def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
-    """What each job's result depends on: the source code, its command and threads, the files that the command names,
-    the label files below its --root, and the jobs before it."""
+    """What each job's result depends on: the source code, its command and threads, the files that the command and
+    its --corpus_options name, the label files below its --root, and the jobs before it."""
     code, fingerprints = _code_digest(), {}
     contents, labels = functools.cache(_contents), functools.cache(_labels)  # many jobs name the same files
     # What jobs write is there only after the first time, and is known by their own fingerprints.
@@ -143,13 +143,22 @@ def _fingerprints(jobs: list[Job], threads: int) -> dict[str, str]:
     for job in jobs:
         paths = [Path(ROOT, argument) for argument in job.command[1:] if os.path.exists(Path(ROOT, argument))]
         files = [contents(path) for path in paths if path.resolve() not in written]
-        roots = [
-            Path(ROOT, value) for flag, value in zip(job.command, job.command[1:], strict=False) if flag == "--root"
-        ]
+        roots = [Path(ROOT, value) for value in _values(job, "--root")]
         files += [labels(root, written) for root in roots if root.is_dir()]
+        files += [contents(path) for options in _values(job, "--corpus_options") for path in _files_in(options)]
         parts = [code, str(threads), *job.command, *files, *(fingerprints[need] for need in job.needs)]
         fingerprints[job.name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return fingerprints
+
+
+def _values(job: Job, flag: str) -> list[str]:
+    return [value for name, value in zip(job.command, job.command[1:], strict=False) if name == flag]
+
+
+def _files_in(corpus_options: str) -> list[Path]:
+    """Files that options of a corpus, as JSON, name, such as DISFA's `segments`: they may lie outside its root."""
+    values = [value for value in json.loads(corpus_options).values() if isinstance(value, str)]
+    return [path for value in values if os.path.isfile(path := Path(ROOT, value))]
 
 
 def _contents(path: Path) -> str:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from train_scripts.jobs import Job, run_jobs
@@ -82,6 +84,21 @@ def test_a_job_runs_again_when_labels_below_its_root_have_changed(tmp_path):
     files[1].rename(root / "other.csv")
     run_jobs([job], parallel=1)
     assert len((tmp_path / "n").read_text()) == len(files) + 2
+
+
+def test_a_job_runs_again_when_a_file_that_its_corpus_options_name_has_changed(tmp_path):
+    segments = tmp_path / "segments.csv"
+    segments.write_text("before")
+    options = json.dumps({"camera": "left", "segments": str(segments), "labels": ["smirk"]})
+    count = f"open({str(tmp_path / 'n')!r}, 'a').write('x')"
+    job = Job("first", ["-c", count, "--corpus_options", options], tmp_path / "first")
+    for content, times in (("before", 1), ("before", 1), ("after!", 2), ("after!", 2)):
+        segments.write_text(content)
+        run_jobs([job], parallel=1)
+        assert (tmp_path / "n").read_text() == "x" * times
+    segments.unlink()
+    run_jobs([job], parallel=1)  # for the adapter to report
+    assert (tmp_path / "n").read_text() == "x" * 3
 
 
 def test_paths_of_a_stage_are_those_of_the_working_folder_from_any_other(tmp_path, monkeypatch):
