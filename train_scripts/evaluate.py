@@ -103,6 +103,7 @@ def evaluate_checkpoint(
     selected: str = "not said",
     splits: tuple[str, str] = ("test", "validation"),
     unreadable: dict[str, int] | None = None,
+    rows: dict[str, np.ndarray] | None = None,
 ) -> dict:
     """Scores on the test subjects, all fractions in [0, 1]; also keeps what is fitted in the model's config.
 
@@ -123,6 +124,7 @@ def evaluate_checkpoint(
         identity: also probe for identity, which takes minutes with thousands of frames of hundreds of people.
         selected: by what the epoch was chosen, said in results.json. splits: see `summarise_predictions`.
         unreadable: split → frames that were taken out before, as their image cannot be decoded; the files say so.
+        rows: split → which rows of it as it was loaded its frames are, where some were taken out.
 
     Returns:
         "data": counts. For each label set of the model, under its name: mean scores, and per label under "labels".
@@ -145,6 +147,8 @@ def evaluate_checkpoint(
             parts["test"] = test, predict_logits(model, test, processor, mirror=mirror, **run)
         predictions = fitted_predictions(label_sets, parts, fold)
         predictions.unreadable = {split: count for split, count in (unreadable or {}).items() if split in parts}
+        for split in parts.keys() & (rows or {}).keys():
+            predictions.rows[predictions.splits == split] = rows[split]
         result |= full_scores(predictions.split("validation" if test is None else "test"), fitted=test is not None)
         if predictions_folder is not None:
             write_predictions(predictions_folder, predictions)

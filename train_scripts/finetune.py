@@ -278,7 +278,7 @@ def main(options: FinetuningOptions) -> Path:
             epoch = {"saved": len(ends), "of": len(ends), "which": NOT_SELECTED}
         merge_adapters(inner)
         validation, scores = scored.score(
-            lambda parts: _final_scores(inner, processor, parts, options, folder, run, scored.left_out)
+            lambda parts: _final_scores(inner, processor, parts, options, folder, run, scored)
         )
         if options.text_free:
             inner.freeze_labels()
@@ -308,10 +308,10 @@ def main(options: FinetuningOptions) -> Path:
 
 
 def _final_scores(
-    model, processor, parts: dict, options: FinetuningOptions, folder: Path, run: dict, unreadable: dict[str, int]
+    model, processor, parts: dict, options: FinetuningOptions, folder: Path, run: dict, scored: ReadableCorpora
 ):
     """Scores of the validation subjects without anything fitted on them, and of the test subjects if they are wanted
-    (else the same again). The validation frames are read once for both. `unreadable`: split → frames not in `parts`."""
+    (else the same again). The validation frames are read once for both. `scored`: whose corpora `parts` are."""
     validation = parts["validation"]
     logits = predict_logits(model, validation, processor, **run)
     alone = evaluate_checkpoint(model, processor, validation, None, validation_logits=logits, **run)
@@ -328,7 +328,8 @@ def _final_scores(
         fold=options.corpus_options.get("fold"),
         identity=options.identity_probe,
         selected=epoch_selection(vars(options)),
-        unreadable=unreadable,
+        unreadable=scored.left_out,
+        rows=scored.rows,
     )
     return alone, tested
 

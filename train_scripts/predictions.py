@@ -2,9 +2,10 @@
 
 Everything that is computed after a run (scores, intervals over subjects, comparisons of two runs) starts from this
 file; neither pictures nor weights are needed again. One row a frame: split ("validation" or "test"), row (of the split
-as it was loaded), subject_id, sequence_id, frame, face_found, `groups.NAME` where the corpus has groups, and of every
-label `SET.LABEL.logit` (uncalibrated), `….probability` (calibrated) and `….label` (1, 0, null = unknown). What was
-fitted on the validation subjects (thresholds, temperatures, calibration biases) stands in the schema metadata as JSON.
+as it was loaded, from 0; frames that cannot be decoded count, those of held-out expressions do not), subject_id,
+sequence_id, frame, face_found, `groups.NAME` where the corpus has groups, and of every label `SET.LABEL.logit`
+(uncalibrated), `….probability` (calibrated) and `….label` (1, 0, null = unknown). What was fitted on the validation
+subjects (thresholds, temperatures, calibration biases) stands in the schema metadata as JSON.
 What each epoch would have scored is beside it in `epochs.jsonl`, see `epoch_scores`.
 """
 
@@ -41,8 +42,8 @@ class Predictions:
         face_found: (N,) bool; False where the detector found none, so that the model answered for something else.
         groups: name such as "gender" → (N,) str, "" = unknown.
         fold: number of the fold, None without folds.
-        sequence_ids, frames, rows: (N,) str, int64, int64; which frame it is, and its row in its split. By default
-            no sequence, and frames and rows numbered through.
+        sequence_ids, frames, rows: (N,) str, int64, int64; which frame it is, and its row in its split as
+            it was loaded, see above. By default no sequence, and frames and rows numbered through.
         unreadable: split → how many of its frames are missing here, as their image cannot be decoded.
 
     Raises:

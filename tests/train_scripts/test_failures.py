@@ -29,6 +29,7 @@ from train_scripts.failures import (
 )
 from train_scripts.finetune import FinetuningOptions
 from train_scripts.options import parse_options, run_script
+from train_scripts.predictions import read_predictions
 from train_scripts.pretrain import PretrainingOptions
 from train_scripts.sampling import FaceBatchSampler
 
@@ -301,6 +302,8 @@ def test_corrupt_images_anywhere_are_counted_and_end_no_run(flags, tmp_path, mon
         results = json.loads((tmp_path / "results.json").read_text())
         assert results["data"]["frames_unreadable"] == {"test": 1, "validation": 3}
         assert results["data"]["frames"] == metrics["evaluation"]["data"]["scored"]["frames"]
+        assert read_predictions(tmp_path).split("validation").rows[:3].tolist() == [1, 2, 5]
+        assert read_predictions(tmp_path).split("test").rows[:3].tolist() == [0, 1, 3]
         assert any("1 test frame and 3 validation frames cannot be decoded" in note for note in results["notes"])
 
 
