@@ -21,7 +21,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 
 from train_scripts.ema import WeightAverage
-from train_scripts.failures import WRITE_ERRORS, explained_write_errors, tell
+from train_scripts.failures import STEADIER, WRITE_ERRORS, explained_write_errors, tell
 from train_scripts.sharding import full_tensors, is_sharded, shards_like
 
 KEEP = 2
@@ -177,7 +177,8 @@ def load_checkpoint(
         options: `binding_options` of the run that goes on. Checkpoints of earlier versions hold none, and pass.
 
     Raises:
-        ValueError: the checkpoint is of other options, another number of processes or another model.
+        ValueError: the checkpoint is of other options, another number of processes or another model, or holds weights
+            that are not finite, as earlier versions could write them.
     """
     state = json.loads((checkpoint / "state.json").read_text())
     there, now = state.get("options") or {}, options or {}
@@ -200,6 +201,7 @@ def load_checkpoint(
             f"{checkpoint} holds other weights than this model: {sorted(set(known) ^ set(weights))[:5]} … "
             "Resume with the options the run was started with."
         )
+    _refuse_broken(checkpoint, weights)
     inner.load_state_dict(shards_like(weights, known), strict=False)
     averages = checkpoint / "average.safetensors"
     if averages.exists() != (average is not None):
@@ -208,7 +210,9 @@ def load_checkpoint(
             "with the ema_decay the run was started with."
         )
     if average is not None:
-        average.load_state_dict(shards_like(load_file(averages), average.averages))
+        averaged = load_file(averages)
+        _refuse_broken(checkpoint, averaged)
+        average.load_state_dict(shards_like(averaged, average.averages))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict] = {}
     for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
@@ -220,6 +224,16 @@ def load_checkpoint(
     if accelerator.scaler is not None and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
     return state["step"]
+
+
+def _refuse_broken(checkpoint: Path, weights: dict[str, torch.Tensor]) -> None:
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{checkpoint} holds {len(broken)} tensors that are not finite, {broken[0]} among them: the training had "
+            f"failed before it was written. To go on from the checkpoint before it, remove it. {STEADIER} in another "
+            "output folder."
+        )
 
 
 def corrupt_draws_of(checkpoint: Path) -> dict[int, int]:

@@ -106,6 +106,19 @@ def test_another_model_or_number_of_processes_is_refused(tmp_path, monkeypatch):
         load_checkpoint(checkpoint, accelerator, model, optimizer)
 
 
+@pytest.mark.parametrize("where", ["weights", "averages"])
+def test_weights_that_are_not_finite_are_refused_though_their_checksums_hold(tmp_path, where):
+    accelerator = Accelerator(cpu=True)
+    model, optimizer = make()
+    average = WeightAverage(model, decay=0.9)
+    broken = model[1].running_mean if where == "weights" else next(iter(average.averages.values()))
+    broken[...] = torch.nan
+    save_checkpoint(tmp_path, 1, accelerator, model, optimizer, average)
+    checkpoint = newest_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match="step_00000001 holds 1 tensors that are not finite, .* among them.*remove"):
+        load_checkpoint(checkpoint, accelerator, *make(), WeightAverage(make()[0], decay=0.9))
+
+
 def test_a_run_is_not_resumed_with_other_options(tmp_path):
     accelerator = Accelerator(cpu=True)
     model, optimizer = make()
