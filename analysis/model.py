@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageClassification, AutoProcessor
 from transformers.utils import logging
 
@@ -144,11 +145,11 @@ def load_classifier(
         thresholds: label → probability from which it counts as present, instead of the one that was fitted.
 
     Raises:
-        FileNotFoundError: no such checkpoint, or its text tower is needed and not there.
+        FileNotFoundError: no such checkpoint, or one that is not whole, or its text tower is needed and not there.
         ValueError: no CLEF checkpoint, one without labels, crops that this version cannot cut, labels that are empty or
             repeated, an unknown device or backend, backend "onnx" on another device than the processor, a threshold of
             no label, of one whose set decides by the most probable, or not between 0 and 1.
-        ImportError: what a backend needs is not installed.
+        ImportError: what a backend needs is not installed. OnnxDifferenceError: see `OnnxNetwork`.
     """
     folder = Path(checkpoint) if checkpoint is not None else SHIPPED_CHECKPOINT
     if checkpoint is None and not folder.is_dir():
@@ -158,17 +159,19 @@ def load_classifier(
     place = _device("cpu" if device is None and backend == "onnx" else device)
     if not folder.is_dir() and name.count("/") < 2:  # deeper ones are no ids
         _tell_of_alike_folder(name)
+    where = folder if folder.is_dir() else str(checkpoint)
     try:
-        config = AutoConfig.from_pretrained(folder if folder.is_dir() else str(checkpoint))
+        config = AutoConfig.from_pretrained(where)
     except (OSError, ValueError) as error:
-        not_here = "" if folder.is_dir() else ", which is no folder here; as an id of the Hub"
-        raise FileNotFoundError(f"no checkpoint can be loaded from {name!r}{not_here}: {error}") from error
+        raise _no_checkpoint(name, folder, error) from error
     if config.model_type != "clef":
         raise ValueError(f"{name!r} is a checkpoint of {config.model_type!r}; expected one of CLEF.")
-    where = folder if folder.is_dir() else str(checkpoint)
-    processor = AutoProcessor.from_pretrained(where)
+    try:
+        processor = AutoProcessor.from_pretrained(where)
+        model = AutoModelForImageClassification.from_pretrained(where).eval()
+    except (OSError, SafetensorError) as error:  # files that are missing, or cut short
+        raise _no_checkpoint(name, folder, error) from error
     recipe = processor.image_processor.check_recipe()
-    model = AutoModelForImageClassification.from_pretrained(where).eval()
     if texts is not None:
         model.join_text_tower()
         tokens = processor(labels=texts)
@@ -181,6 +184,11 @@ def load_classifier(
     _set_thresholds(model.config, thresholds or {})
     model.freeze_labels()  # texts are encoded once, and their tower takes memory no longer
     return FaceClassifier(name, model.to(place), processor.image_processor, recipe, texts, backend, mirror)
+
+
+def _no_checkpoint(name: str, folder: Path, error: Exception) -> FileNotFoundError:
+    not_here = "" if folder.is_dir() else ", which is no folder here; as an id of the Hub"
+    return FileNotFoundError(f"no checkpoint can be loaded from {name!r}{not_here}: {error}")
 
 
 def _tell_of_alike_folder(name: str) -> None:

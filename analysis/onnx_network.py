@@ -14,6 +14,10 @@ LARGEST_DIFFERENCE = 1e-3  # of outputs, between the exported network and the on
 MISSING = "{} needs onnxruntime and onnxscript: `pip install 'clef-faces[onnx]'`."
 
 
+class OnnxDifferenceError(RuntimeError):
+    """An exported network gives other numbers than torch."""
+
+
 class OnnxNetwork:
     """Called with pixels (N, 3, height, width) float32, gives logits (N, K) float32.
 
@@ -27,8 +31,8 @@ class OnnxNetwork:
 
     Raises:
         ImportError: ONNX Runtime or the exporter is not installed (the message says how to get them).
-        ValueError: the model is not on the processor, or of a kind that torch cannot export. RuntimeError: the
-            exported network gives other logits.
+        ValueError: the model is not on the processor, or of a kind that torch cannot export.
+        OnnxDifferenceError: the exported network gives other logits.
     """
 
     def __init__(self, model: torch.nn.Module, height: int, width: int, threads: int = 1):
@@ -73,10 +77,10 @@ def check_packages(what: str) -> None:
 
 
 def check_agreement(name: str, found: torch.Tensor, expected: torch.Tensor, advice: str) -> None:
-    """Raises RuntimeError where the exported network's output `name` is not torch's."""
+    """Raises OnnxDifferenceError where the exported network's output `name` is not torch's."""
     difference = (found - expected).abs().max().item()
     if not difference <= LARGEST_DIFFERENCE:  # NaN fails too
-        raise RuntimeError(
+        raise OnnxDifferenceError(
             f"the network exported to ONNX gives {name} that differ by {difference:.2g} from torch's, expected at "
             f"most {LARGEST_DIFFERENCE}; {advice}."
         )
@@ -135,4 +139,12 @@ def _quiet():
             logger.setLevel(level)
 
 
-__all__ = ["OnnxNetwork", "check_agreement", "check_packages", "export_module", "export_onnx", "open_session"]
+__all__ = [
+    "OnnxDifferenceError",
+    "OnnxNetwork",
+    "check_agreement",
+    "check_packages",
+    "export_module",
+    "export_onnx",
+    "open_session",
+]

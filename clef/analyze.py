@@ -137,6 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         from analysis import analyze, analyze_to_file
         from analysis.journal import ResumeError
+        from analysis.onnx_network import OnnxDifferenceError
         from analysis.sources import describe_ignored
     except ImportError as error:
         return fail("analyze", f"{error}; `pip install 'clef-faces[analysis]'` brings what is needed.")
@@ -162,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             threads=arguments.threads,
         )
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError, OnnxDifferenceError) as error:
         return fail("analyze", str(error))
     found = analysis.found
     if found.ignored:

@@ -195,6 +195,35 @@ def test_a_checkpoint_that_is_not_there_is_looked_for_as_a_folder_and_on_the_hub
     assert "'checkpoints/clef-smal', which is no folder here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("damage", ["no weights", "half of the weights", "no processor"])
+def test_a_checkpoint_folder_that_is_not_whole_is_said(grey, tmp_path, capsys, damage):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(ROOT / "checkpoints" / "clef-small", folder)
+    if damage == "no processor":
+        for name in ("processor_config.json", "preprocessor_config.json"):
+            (folder / name).unlink(missing_ok=True)
+    else:
+        weights = folder / "model.safetensors"
+        content = weights.read_bytes()
+        weights.unlink()
+        if damage == "half of the weights":
+            weights.write_bytes(content[: len(content) // 2])
+    options = ["-o", tmp_path / "t.csv", "--detector", "haar", "--model", folder]
+    assert analyze(grey, *options) == WRONG_USAGE
+    assert f"clef analyze: no checkpoint can be loaded from '{folder}': " in capsys.readouterr().err
+
+
+def test_an_onnx_network_that_differs_is_said(grey, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from analysis.onnx_network import OnnxNetwork
+
+    run = OnnxNetwork.__call__
+    monkeypatch.setattr(OnnxNetwork, "__call__", lambda self, pixels: run(self, pixels) + 2e-3)
+    assert analyze(grey, "-o", tmp_path / "t.csv", "--detector", "haar", "--backend", "onnx") == WRONG_USAGE
+    assert "differ by 0.002 from torch's, expected at most 0.001; leave out the ONNX" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
