@@ -13,7 +13,8 @@
   single word that is no such key is counted and not read, as the texts of stage 1 are sentences.
 - expression: neutral, happiness, sadness, surprise, fear, disgust, anger or contempt, in upper or lower case, or a word
   of one's own.
-- AU1 … AU45: occurrence (0 or 1) or intensity (0 to 5), no probabilities; empty, 9 and 999 mean not coded.
+- AU1 … AU45 ("AU01" and "AU 1", too): occurrence (0 or 1) or intensity (0 to 5), no probabilities; empty, 9 and 999
+  mean not coded.
 - left, top, right, bottom: the face's box in pixels of the picture.
 - any other column, asked for by its name: labels of one's own. Cells of 0 and 1 say whether the label named by the
   column is there, words say which one of several is; empty means not coded.
@@ -37,7 +38,7 @@ from processing.corpora.label_tables import (
 )
 from processing.corpora.named_pictures import NamedPictures
 from processing.corpora.official import FaceRecord, OfficialCorpus, ReadingReport, wrong_root
-from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, EXPRESSIONS
+from processing.prompts_clef import ACTION_UNITS, ACTIVITIES, EXPRESSIONS, action_unit_label
 
 TABLE = "labels.csv"
 SPLITS = ("train", "validation", "test")
@@ -147,10 +148,10 @@ def _read_rows(table: Path, report: ReadingReport) -> list[dict[str, str]]:
 
 
 def _column(name: str) -> str:
-    """The name by which a column is known here: "au06" → "AU6", "Subject" → "subject"; others as they are."""
-    unit = re.fullmatch(r"au0*([1-9][0-9]?)", name, re.IGNORECASE)
-    if unit:
-        return f"AU{unit[1]}"
+    """The name by which a column is known here: "au06", "AU 6" → "AU6"; "Subject" → "subject"; others as they are."""
+    unit = action_unit_label(name)
+    if unit and re.fullmatch("AU[0-9]+", unit):  # "AU12L" is one side of a face
+        return unit
     return name.lower() if name.lower() in (*COLUMNS, *BOX) else name
 
 

@@ -217,6 +217,15 @@ def test_only_activities_that_a_model_can_be_shown_are_read(root):
     assert any("activity of a single word that is no key, not read" in line for line in corpus.report.lines())
 
 
+def test_action_units_are_known_in_every_usual_spelling(root):
+    table(root, "file,AU 6,au04,Au 12,AU 99,AU6 L", "c.jpeg,1,0,1,1,1")
+    corpus = read_image_folder(root)
+    assert corpus.records[0].action_units == {"AU4": 0, "AU6": 1, "AU12": 1}
+    assert counts(corpus)["action units without a text here"] == 1
+    assert counts(corpus)["column of 0 and 1 that is not used"] == 1  # of one side of the face
+    assert own_columns(root) == {"AU6 L": "occurrence"}
+
+
 def test_tables_without_the_columns_are_refused(root, tmp_path):
     table(root, "image;expression", "c.jpeg;fear")
     with pytest.raises(ValueError, match=r"no column file, with commas between columns; its columns are image;expres"):
@@ -227,6 +236,10 @@ def test_tables_without_the_columns_are_refused(root, tmp_path):
     table(root, "file,AU4,au04", "c.jpeg,1,0")
     with pytest.raises(ValueError, match="two columns for AU4: 'AU4', 'au04'"):
         read_image_folder(root)
+    for other in ("AU6", "AU06"):
+        table(root, f"file,{other},AU 6", "c.jpeg,1,0")
+        with pytest.raises(ValueError, match=f"two columns for AU6: '{other}', 'AU 6'"):
+            read_image_folder(root)
     (root / "labels.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"looked for labels.csv, but it holds anna/, ben/, c.jpeg"):
         read_image_folder(root)
