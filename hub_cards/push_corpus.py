@@ -47,7 +47,7 @@ def push_corpus(
         try:
             originals = write_corpus(corpus, folder, destination.repo_id, options, root)
             check_equal(str(folder), originals, Path(scratch, "read"))
-        except (FileNotFoundError, ValueError, TypeError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError) as error:
             raise PushError(f"not published: {error}") from error
         rows = ", ".join(f"{len(dataset)} {split}" for split, dataset in originals.items())
         say(f"{rows} rows, {size_of(folder) / 1e6:.1f} MB; load_dataset reads them back equal")

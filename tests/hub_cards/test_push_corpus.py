@@ -68,6 +68,13 @@ def test_a_corpus_that_reads_otherwise_is_found(options, tmp_path):
         check_equal(str(tmp_path), originals, tmp_path / "columns")
 
 
+def test_a_corpus_that_cannot_be_drawn_anywhere_is_not_published(tmp_path):
+    (tmp_path / "file").touch()
+    options = {"subjects": 3, "frames": 1, "image_size": 32, "cache_dir": str(tmp_path / "file")}
+    with pytest.raises(PushError, match="^not published: the cache folder .* cannot be made"):
+        push_corpus("synthetic", Destination("user/corpus", "dataset"), options, dry_run=True)
+
+
 def test_people_are_not_passed_on():
     with pytest.raises(PushError, match=r"^not published: got the corpus 'bp4d'; only drawn ones"):
         push_corpus("bp4d", Destination("org/faces", "dataset"), dry_run=True)
