@@ -29,6 +29,7 @@ from train_scripts.options import CorpusOptions, option, run_script
 from train_scripts.predict import Features, extract_features, predict_logits
 from train_scripts.predictions import write_predictions
 from train_scripts.probes import KINDS, identity_probe, linear_probe
+from train_scripts.readable import ReadableCorpora
 from train_scripts.results import summarise_predictions, write_results
 from train_scripts.runtime import write_metrics
 from train_scripts.score_table import score_table
@@ -252,40 +253,49 @@ def main(options: EvaluationOptions) -> dict:
     model, processor = load_model_and_processor(options.checkpoint)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     run = {"batch_size": options.batch_size, "device": device, "num_workers": options.workers}
-    features = extract_features(model, test, processor, **run)
     folder = Path(options.checkpoint)
     output = Path(options.output) if options.output else folder
     if options.predictions and not (options.output or folder.is_dir()):
         raise ValueError("predictions: the checkpoint is no local folder; name one with --output")
-    result = evaluate_checkpoint(
-        model,
-        processor,
-        validation,
-        test,
-        seed=options.seed,
-        features=features,
-        mirror=options.mirror,
-        predictions_folder=output if options.predictions else None,
-        fold=corpus_options.get("fold"),
-        selected=epoch_selection(run_recipe(options.checkpoint)),
-        splits=(options.split, options.threshold_split),
-        **run,
-    )
+    scored = ReadableCorpora({"validation": validation, "test": test})
+
+    def score(parts: dict[str, Dataset]) -> tuple[Features, dict]:
+        features = extract_features(model, parts["test"], processor, **run)
+        return features, evaluate_checkpoint(
+            model,
+            processor,
+            parts["validation"],
+            parts["test"],
+            seed=options.seed,
+            features=features,
+            mirror=options.mirror,
+            predictions_folder=output if options.predictions else None,
+            fold=corpus_options.get("fold"),
+            selected=epoch_selection(run_recipe(options.checkpoint)),
+            splits=(options.split, options.threshold_split),
+            unreadable=scored.left_out,
+            rows=scored.rows,
+            **run,
+        )
+
+    features, result = scored.score(score)
+    validation, test = scored.corpora["validation"], scored.corpora["test"]
     result["data"] |= {
         "corpus": name,
         "corpus_options": corpus_options,
         "split": options.split,
         "threshold_split": options.threshold_split,
         "mirror": options.mirror,
+        "corrupt_images_left_out": scored.left_out,
     }
     if options.probe_fractions:
         train = load_corpus(name, root=root, split="train", **corpus_options)
         result["linear_probe"] = _probes(options, model, processor, train, validation, test, features, run)
 
     print(score_table(result))
-    scored = [s for s in getattr(model.config, "label_sets", None) or () if s["name"] in result]
+    fitted = [s for s in getattr(model.config, "label_sets", None) or () if s["name"] in result]
     kept = output.resolve() == folder.resolve() if options.write_thresholds is None else options.write_thresholds
-    if folder.is_dir() and kept and scored:
+    if folder.is_dir() and kept and fitted:
         write_thresholds(folder, model.config.label_sets)
         print(f"thresholds and temperatures written to {folder / 'config.json'}")
     if options.output or folder.is_dir():

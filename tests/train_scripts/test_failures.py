@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from processing.corpora import load_corpus
-from train_scripts import data, finetune, pretrain
+from train_scripts import data, evaluate, finetune, pretrain
 from train_scripts.failures import (
     CorruptImages,
     StepGuard,
@@ -305,6 +306,13 @@ def test_corrupt_images_anywhere_are_counted_and_end_no_run(flags, tmp_path, mon
         assert read_predictions(tmp_path).split("validation").rows[:3].tolist() == [1, 2, 5]
         assert read_predictions(tmp_path).split("test").rows[:3].tolist() == [0, 1, 3]
         assert any("1 test frame and 3 validation frames cannot be decoded" in note for note in results["notes"])
+        monkeypatch.setattr(evaluate, "load_corpus", with_broken_images)
+        again = evaluate.main(
+            evaluate.EvaluationOptions(checkpoint=str(tmp_path), output=str(tmp_path / "again"), predictions=True)
+        )
+        assert again["data"]["corrupt_images_left_out"] == expected
+        assert again["data"]["scored"] == metrics["evaluation"]["data"]["scored"]
+        np.testing.assert_array_equal(read_predictions(tmp_path / "again").rows, read_predictions(tmp_path).rows)
 
 
 def test_each_corrupt_row_is_reported_once_and_every_draw_counted(capsys):
