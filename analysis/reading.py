@@ -22,10 +22,12 @@ ANATOMICAL_ORDER = (1, 2, 4, 5, 7, 6, 43, 45, 46, 9, 11, 10, 13, 12, 14, 15, 16,
 
 @dataclass(frozen=True)
 class TableAbout:
-    """What a table says about itself. groups: of labels. columns: name → Arrow type."""
+    """What a table says about itself. groups: of labels. columns: name → Arrow type. against_neutral: its labels were
+    judged against each person's neutral face."""
 
     groups: tuple[LabelGroup, ...]
     columns: dict[str, pa.DataType]
+    against_neutral: bool = False
 
     def anatomical(self, group: LabelGroup) -> list[str]:
         """The group's labels, action units from the upper face to the lower, others after them as they come."""
@@ -69,7 +71,7 @@ def read_about(path: Path) -> TableAbout:
             for group in about["model"]["label_groups"]
         )
         columns = {column["name"]: pa.type_for_alias(column["type"]) for column in about["columns"]}
-        return TableAbout(groups, columns)
+        return TableAbout(groups, columns, "baseline" in about)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"what {str(path)!r} says of itself lacks {error}; expected a table of `clef analyze`."

@@ -62,6 +62,7 @@ class Timeline:
     frames_a_bin: int
     lanes: tuple[Lane, ...]
     bands: tuple[Band, ...]
+    against_neutral: bool = False
 
 
 def plot_timelines(table: str | Path, folder: str | Path, inputs: Sequence[str] = ()) -> Timelines:
@@ -126,6 +127,7 @@ def timelines_of(rows: SourceRows, about: TableAbout) -> Iterator[Timeline | Non
             most,
             tuple(_lane(rows, about, group, label, row_of, to, bins) for group, label in _lane_labels(about)),
             tuple(_band(rows, group, row_of, to, bins) for group in about.groups if group.exclusive),
+            about.against_neutral,
         )
 
 
@@ -279,6 +281,8 @@ def _key(timeline: Timeline) -> str:
     parts = ["height: probability, 0 to 1", "dark: present (at or above the dotted threshold)", "grey: not seen"]
     if timeline.frames_a_bin > 1:
         parts.append(f"each column shows the highest of up to {timeline.frames_a_bin} frames")
+    if timeline.against_neutral:
+        parts.append("against the person's own neutral face")
     return "    ".join(parts)
 
 

@@ -12,8 +12,9 @@ import pytest
 from analysis.baseline import NoNeutralFrame, judge_against_neutral
 from analysis.journal import sidecar_path
 from analysis.people import NeutralStretch, read_people
-from analysis.reading import read_about, read_batches
+from analysis.reading import read_about, read_batches, read_sources
 from analysis.summary import summarize
+from analysis.timeline import _key, timelines_of
 
 LEVELS = {"AU12": -4.0, "AU1": -3.0, "AU45": -5.0}
 THRESHOLDS = {"AU12": 0.4, "AU1": 0.3, "AU45": 0.5}
@@ -100,6 +101,15 @@ def test_a_stretch_of_time_is_everybody_s_neutral_face(tmp_path, make_table, suf
     assert about["baseline"] == {"neutral_from_s": 1, "neutral_to_s": 2.5, "frames_at_half": 1}
     assert about["columns"][-1]["name"] == "baseline_frames"
     assert {row["label"] for row in summarize(judged).to_pylist()} >= set(LEVELS)
+    assert read_about(judged).against_neutral and not read_about(table).against_neutral
+    drawn = [line for line in map(_key, _timelines(judged)) if "own neutral face" in line]
+    assert len(drawn) == 3 and not any("own neutral face" in line for line in map(_key, _timelines(table)))
+
+
+def _timelines(table):
+    about = read_about(table)
+    parts = [rows for rows in read_sources(table, about) if not np.isnan(rows.time_s).any()]
+    return [timeline for rows in parts for timeline in timelines_of(rows, about)]
 
 
 def people_file(path, text):
