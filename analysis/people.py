@@ -87,6 +87,8 @@ def read_people(path: str | Path) -> PeopleList:
 
 
 def _add(people: PeopleList, row: dict, where: str) -> None:
+    if row.get(None):
+        raise ValueError(f"{where}: more cells than columns; put quotation marks around names with commas.")
     cells = {name: (row.get(name) or "").strip() for name in (*COLUMNS, *OPTIONAL)}
     if not cells["source"] or not cells["subject"]:
         raise ValueError(f"{where}: source and subject must not be empty.")
@@ -112,8 +114,8 @@ def _number(cells: dict, name: str, where: str) -> float:
         number = float(cells[name])
     except ValueError:
         number = math.nan
-    whole = name != "track_id" or (number >= 0 and number == int(number)) if math.isfinite(number) else False
-    if not whole:
+    is_track = number >= 0 and number.is_integer()  # false for NaN
+    if not math.isfinite(number) or (name == "track_id" and not is_track):
         raise ValueError(f"{where}: {name} is {cells[name]!r}; expected a {'track' if name == 'track_id' else 'time'}.")
     return number
 

@@ -13,6 +13,7 @@ from analysis.people import NeutralStretch, read_people
         ("source,subject,neutral\n", "lists nobody"),
         ("source,subject,neutral\na.jpg,,1\n", "line 2: source and subject"),
         ("source,subject,neutral\na.jpg,anna,yes\n", "line 2: neutral is 'yes'"),
+        ("source,subject,neutral\na,b.jpg,anna,1\n", "line 2: more cells than columns"),
         ("source,subject,neutral\na.jpg,anna,1\na.jpg,ben,0\n", "line 3: 'a.jpg' shows 'anna' further up"),
         ("source,subject,neutral,track_id\na.mp4,anna,1,1.5\n", "track_id is '1.5'"),
         ("source,subject,neutral,from_s,to_s\na.mp4,anna,1,5,2\n", "from_s 5 is not before to_s 2"),
