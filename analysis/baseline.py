@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from analysis.journal import sidecar_path
 from analysis.outputs import written_whole
 from analysis.people import NeutralStretch, PeopleList
-from analysis.reading import TableAbout, read_about, read_batches, read_metadata, read_source_names
+from analysis.reading import TableAbout, read_about, read_batches, read_source_names
 from analysis.rows import Column, decisions, table_schema
 from analysis.writers import table_format, write_table
 
@@ -79,24 +79,23 @@ def judge_against_neutral(
             it cannot be written.
     """
     table, output = Path(table), Path(output)
-    kind, about, metadata = table_format(output), read_about(table), read_metadata(table)
-    if "baseline" in metadata:
+    kind, about = table_format(output), read_about(table)
+    if about.against_neutral:
         raise ValueError(f"{str(table)!r} has been judged against neutral faces before; give the table it was made of.")
     if output.resolve() == table.resolve():
         raise ValueError("the new table needs another name: the one that it is made of is kept.")
     if output.exists() and not overwrite:
         raise FileExistsError(f"{str(output)!r} exists; throw it away with overwrite, or choose another name.")
-    labels = _judged_labels(table, about, metadata)
+    labels = _judged_labels(table, about)
     neutral = _neutral_faces(table, about, labels, people)
-    schema = _schema(metadata, people)
+    schema = _schema(about.metadata, people)
     counts = {"faces": 0, "others": 0}
     parts = (_judged(part, labels, people, neutral, schema, counts) for part in read_batches(table, about))
     output.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(sidecar_path(output)) as sidecar, written_whole(output) as temporary:
         rows = write_table(temporary, kind, schema, parts)
         sidecar.write_text(json.dumps(json.loads(schema.metadata[b"clef"]), indent=2, ensure_ascii=False) + "\n")
-    listed = {source for source, _ in people.subjects} if isinstance(people, PeopleList) else set()
-    unknown = tuple(sorted(listed - read_source_names(table, about))) if listed else ()
+    unknown = tuple(sorted(people.sources - read_source_names(table, about))) if people.sources else ()
     return BaselineOutcome(len(neutral), counts["faces"], counts["others"], unknown, rows)
 
 
@@ -114,8 +113,8 @@ def logit(probabilities: np.ndarray) -> np.ndarray:
     return np.log(kept / (1 - kept))
 
 
-def _judged_labels(table: Path, about: TableAbout, metadata: dict) -> JudgedLabels:
-    levels = metadata["model"].get("neutral_logits") or {}
+def _judged_labels(table: Path, about: TableAbout) -> JudgedLabels:
+    levels = about.metadata["model"].get("neutral_logits") or {}
     found = [
         (label, threshold, levels[label])
         for group in about.groups
@@ -153,6 +152,12 @@ def _neutral_faces(
                 count, mean = found.get(subject, (0, np.zeros(len(labels.names))))
                 found[subject] = count + 1, mean + (logit(values[row]) - mean) / (count + 1)
     if not found:
+        there = read_source_names(table, about)
+        if people.sources and not people.sources & there:
+            raise NoNeutralFrame(
+                f"{str(table)!r} has none of the listed sources: it has {min(there, default='no rows')!r}, the list "
+                f"{min(people.sources)!r}; write them as the table does."
+            )
         raise NoNeutralFrame(f"no frame of {str(table)!r} that is said to be neutral shows a face in scope.")
     return found
 

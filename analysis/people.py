@@ -1,6 +1,7 @@
 """Who is who in a table, and when they are neutral: by a stretch of time, or by a list of sources."""
 
 import csv
+import io
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ class NeutralStretch:
         if not (math.isfinite(self.start) and math.isfinite(self.stop) and self.start < self.stop):
             raise ValueError(f"got the neutral seconds {self.start:g} to {self.stop:g}; expected FROM before TO.")
 
+    @property
+    def sources(self) -> set[str]:
+        """Those that are named: none, as everyone's are meant."""
+        return set()
+
     def subject(self, source: str, track: int) -> Hashable | None:
         return source, track
 
@@ -39,6 +45,10 @@ class PeopleList:
     name: str
     subjects: dict[tuple[str, int | None], str] = field(default_factory=dict)
     stretches: dict[tuple[str, int | None], list[tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> set[str]:
+        return {source for source, _ in self.subjects}
 
     def subject(self, source: str, track: int) -> Hashable | None:
         return self.subjects.get((source, track), self.subjects.get((source, None)))
@@ -69,7 +79,11 @@ def read_people(path: str | Path) -> PeopleList:
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of people {str(path)!r}.")
     people = PeopleList(path.name)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not in UTF-8 ({error}); save it so.") from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         columns = [name.strip() for name in reader.fieldnames or ()]
         unknown = [name for name in columns if name not in (*COLUMNS, *OPTIONAL)]

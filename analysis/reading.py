@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -22,12 +22,16 @@ ANATOMICAL_ORDER = (1, 2, 4, 5, 7, 6, 43, 45, 46, 9, 11, 10, 13, 12, 14, 15, 16,
 
 @dataclass(frozen=True)
 class TableAbout:
-    """What a table says about itself. groups: of labels. columns: name → Arrow type. against_neutral: its labels were
-    judged against each person's neutral face."""
+    """What a table says about itself. groups: of labels. columns: name → Arrow type. metadata: all of it."""
 
     groups: tuple[LabelGroup, ...]
     columns: dict[str, pa.DataType]
-    against_neutral: bool = False
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def against_neutral(self) -> bool:
+        """Whether its labels were judged against each person's neutral face."""
+        return "baseline" in self.metadata
 
     def anatomical(self, group: LabelGroup) -> list[str]:
         """The group's labels, action units from the upper face to the lower, others after them as they come."""
@@ -64,39 +68,48 @@ def read_about(path: Path) -> TableAbout:
     Raises:
         FileNotFoundError: no such table. ValueError: neither is there, or it is about no such table.
     """
-    about = read_metadata(path)
+    about = _metadata(Path(path))
     try:
         groups = tuple(
             LabelGroup(**{k: tuple(v) if isinstance(v, list) else v for k, v in group.items()})
             for group in about["model"]["label_groups"]
         )
         columns = {column["name"]: pa.type_for_alias(column["type"]) for column in about["columns"]}
-        return TableAbout(groups, columns, "baseline" in about)
+        return TableAbout(groups, columns, about)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"what {str(path)!r} says of itself lacks {error}; expected a table of `clef analyze`."
         ) from error
 
 
-def read_metadata(path: Path) -> dict:
-    """All that a table says about itself; raises as `read_about`."""
-    path = Path(path)
+def _metadata(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"there is no table {str(path)!r}.")
     sidecar = sidecar_path(path)
-    if sidecar.is_file():
-        text = sidecar.read_bytes()
-    else:
-        metadata = pq.read_schema(path).metadata if table_format(path) == "parquet" else None
-        text = (metadata or {}).get(b"clef")
-    if text is None:
+    try:
+        if sidecar.is_file():
+            text = sidecar.read_bytes()
+        else:
+            metadata = pq.read_schema(path).metadata if table_format(path) == "parquet" else None
+            text = (metadata or {}).get(b"clef")
+        about = None if text is None else json.loads(text)
+    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r}, or {sidecar.name} beside it, is damaged: {error}") from error
+    if about is None:
         raise ValueError(f"{str(path)!r} does not say what its labels are: {sidecar.name} is missing beside it.")
-    return json.loads(text)
+    return about
 
 
 def read_batches(path: Path, about: TableAbout, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows in order, some thousand at a time; `columns`: only these."""
+    """The rows in order, some thousand at a time; `columns`: only these. Raises ValueError for a damaged table."""
     path = Path(path)
+    try:
+        yield from _batches(path, about, columns)
+    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
+        raise ValueError(f"the table {str(path)!r} is damaged: {error}") from error
+
+
+def _batches(path: Path, about: TableAbout, columns: Sequence[str] | None) -> Iterator[pa.Table]:
     names = list(about.columns) if columns is None else list(columns)
     kind = table_format(path)
     if kind == "parquet":
@@ -239,7 +252,6 @@ __all__ = [
     "read_about",
     "read_batches",
     "read_frames_of_sources",
-    "read_metadata",
     "read_source_names",
     "read_sources",
 ]

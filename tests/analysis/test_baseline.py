@@ -146,6 +146,17 @@ def test_what_cannot_be_judged_is_refused_and_leaves_nothing(tmp_path, make_tabl
     everybody = people_file(tmp_path / "people.csv", "source,subject,neutral\na/talk.mp4,anna,1\n")
     with pytest.raises(ValueError, match="shows several faces.*people.csv.*track_id"):
         judge_against_neutral(table, judged, read_people(everybody))
+    elsewhere = people_file(tmp_path / "elsewhere.csv", "source,subject,neutral\ntalk.mp4,anna,1\n")
+    with pytest.raises(NoNeutralFrame, match="none of the listed sources: it has 'a/talk.mp4', the list 'talk.mp4'"):
+        judge_against_neutral(table, judged, read_people(elsewhere))
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(table.read_bytes()[:200])
+    sidecar_path(cut).write_bytes(sidecar_path(table).read_bytes())
+    with pytest.raises(ValueError, match="table '.*cut.parquet' is damaged"):
+        judge_against_neutral(cut, judged, NeutralStretch(0, 2))
+    sidecar_path(cut).write_text("{")
+    with pytest.raises(ValueError, match="cut.parquet.json beside it, is damaged"):
+        judge_against_neutral(cut, judged, NeutralStretch(0, 2))
     with pytest.raises(ValueError, match="another name"):
         judge_against_neutral(table, table, NeutralStretch(0, 2), overwrite=True)
     assert not judged.exists() and not sidecar_path(judged).exists() and table.exists()

@@ -30,6 +30,9 @@ def test_what_is_wrong_with_a_list_is_said(tmp_path, text, message):
 def test_a_list_that_is_not_there_and_a_stretch_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="list of people"):
         read_people(tmp_path / "people.csv")
+    (tmp_path / "people.csv").write_bytes(b"source,subject,neutral\nJos\xe9.jpg,a,1\n")
+    with pytest.raises(ValueError, match="people.csv.*not in UTF-8"):
+        read_people(tmp_path / "people.csv")
     with pytest.raises(ValueError, match="FROM before TO"):
         NeutralStretch(5, 5)
 
